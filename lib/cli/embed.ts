@@ -41,7 +41,7 @@ const EMBED_FLAGS = {
   ),
   output: text(
     'FILE',
-    'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',
+    'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl;\n- writes to standard output',
   ),
   format: text('FORMAT', 'jsonl, npy or safetensors, where the name does not tell'),
   as: text(

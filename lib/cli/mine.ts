@@ -71,7 +71,7 @@ const MINING_FLAGS = {
 } as const satisfies Flags;
 
 const OUTPUT_FLAGS = {
-  output: text('FILE', '.jsonl, .csv or .parquet'),
+  output: text('FILE', '.jsonl, .csv or .parquet; - writes to standard output'),
   'output-format': text('FORMAT', 'jsonl, csv or parquet, where its name does not tell'),
   rows: text(
     'KIND',

@@ -24,9 +24,9 @@ const STREAMS: Readonly<Record<string, 'stdout' | 'stderr'>> = {
   '/proc/self/fd/2': 'stderr',
 };
 
-/** Which stream of this process a path is, if any. */
+/** Which stream of this process a path is, if any. As for inputs, `-` is the standard one. */
 export function streamOf(path: string): 'stdout' | 'stderr' | undefined {
-  return STREAMS[resolve(path)];
+  return path === '-' ? 'stdout' : STREAMS[resolve(path)];
 }
 
 /** Where an output goes. @throws GradCacheError `INPUT` for a folder, and for a path that leads nowhere */

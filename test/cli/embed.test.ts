@@ -287,10 +287,12 @@ test('Ctrl-C ends it while it waits for standard input, and vectors can go to st
   assert.match(ended.stderr, /ABORTED: Interrupted\. .*out\.npy is as it was before\.\n$/);
   assert.deepEqual(await readdir(folder), ['model']);
 
-  const shown = await gradcache([...args, '/dev/stdout', '--format', 'jsonl'], { input: 'a dog\nbread\n' });
-  assert.equal(shown.code, 0, shown.stderr);
-  assert.match(shown.stdout, /^\{"text":"a dog","vector":\[.*\]\}\n\{"text":"bread","vector":\[.*\]\}\n$/);
-  assert.match(shown.stderr, /2 vectors of 16 numbers/);
+  for (const output of ['/dev/stdout', '-']) {
+    const shown = await gradcache([...args, output, '--format', 'jsonl'], { input: 'a dog\nbread\n' });
+    assert.equal(shown.code, 0, shown.stderr);
+    assert.match(shown.stdout, /^\{"text":"a dog","vector":\[.*\]\}\n\{"text":"bread","vector":\[.*\]\}\n$/);
+    assert.match(shown.stderr, /2 vectors of 16 numbers/);
+  }
 });
 
 test('columns are kept beside the vectors, and a row that has none has null there', async (t) => {

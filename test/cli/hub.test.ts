@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -88,7 +88,15 @@ test('what is not on the hub is told with the way out; a wrong name is a wrong c
 /** Waits until a file in a folder has so many bytes. */
 async function holds(folder: string, bytes: number): Promise<void> {
   for (;;) {
-    for (const [, content] of await filesOf(folder)) if (content.length === bytes) return;
+    // Files are renamed while this looks.
+    const names = await readdir(folder, { recursive: true }).catch(() => []);
+    const sizes = names.map((name) =>
+      stat(join(folder, name)).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    );
+    if ((await Promise.all(sizes)).includes(bytes)) return;
     await wait(20);
   }
 }
