@@ -51,7 +51,10 @@ export interface LossShare {
   numbers(own: readonly number[]): Promise<readonly (readonly number[])[]>;
   /** The sum over ranks of a tensor without gaps, of the same shape and type on all, in place. */
   sum(tensor: Tensor): Promise<void>;
-  /** Where every rank has added the whole gradients of parameters of the loss: sees to it that they are counted once. */
+  /**
+   * Where every rank has added the whole gradients of parameters of the loss: sees to it that they are counted once. All ranks but
+   * the first forget what they have of these in this step, so it comes before gradients that ranks add in parts.
+   */
   countOnce(parameters: readonly Parameter[]): void;
 }
 
