@@ -136,7 +136,8 @@ export class RoutedEncoder {
 
   /** Both as a folder with a Router. */
   async snapshot(): Promise<ModelSnapshot> {
-    return TextEncoder.snapshotRoutes(this);
+    const { query, document } = this;
+    return TextEncoder.snapshotRoutes({ query, document });
   }
 
   dispose(): void {

@@ -486,7 +486,6 @@ export class TextEncoder extends TokenEncoder {
     folder: string,
     encoders: { readonly query: TextEncoder; readonly document: TextEncoder },
   ): Promise<void> {
-    checkKnown('encoders', encoders, ['query', 'document']);
     await (await TextEncoder.snapshotRoutes(encoders)).save(folder);
   }
 
@@ -499,6 +498,7 @@ export class TextEncoder extends TokenEncoder {
     readonly query: TextEncoder;
     readonly document: TextEncoder;
   }): Promise<ModelSnapshot> {
+    checkKnown('encoders', encoders, ['query', 'document']);
     const { query, document } = encoders;
     for (const [name, encoder] of Object.entries({ query, document }))
       if (!(encoder instanceof TextEncoder)) throw refused(`encoders.${name}`, encoder, 'a TextEncoder');
