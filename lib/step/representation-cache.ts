@@ -86,10 +86,14 @@ export class RepresentationCache {
    * Gives a tower without rows its representations, of which there are none.
    *
    * @param other a tower whose representations are as its own would be
+   * @throws GradCacheError `INPUT` for a tower that has rows, and before the last `put` of the other
    */
   fillNone(tower: number, other: number): void {
-    this.representations(other); // refused before the last `put`
-    this.#tower(tower).packed.fillNone(this.#tower(other).packed);
+    this.representations(other);
+    const { packed } = this.#tower(tower);
+    if (packed.rows > 0)
+      throw new GradCacheError('INPUT', `tower ${tower} has ${packed.rows} rows, which put() or fill() take`);
+    packed.fillNone(this.#tower(other).packed);
   }
 
   /** Notes that the encoder of a tower has put the representations of these rows. */

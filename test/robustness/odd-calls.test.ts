@@ -161,6 +161,7 @@ const TARGETS: Readonly<
       put: [0, Int32Array.of(1), rows, Int32Array.of(2)],
       target: [1, () => rows],
       fill: [0, Int32Array.of(1)],
+      fillNone: [0, 1],
       allGradients: [1],
       representations: [0],
       offsets: [1],

@@ -31,6 +31,16 @@ test('a representation cache keeps its books', async () => {
   }
 });
 
+test('only a tower without rows takes no representations', () => {
+  const cache = new RepresentationCache([2, 0]);
+  assert.throws(() => cache.fillNone(1, 0), fails('INPUT', /tower 0 has 0 of 2/));
+  cache.put(0, Int32Array.of(0, 1), Tensor.from([1, 2, 3, 4], { shape: [2, 2] }));
+  assert.throws(() => cache.fillNone(0, 0), fails('INPUT', /tower 0 has 2 rows/));
+  cache.fillNone(1, 0);
+  assert.deepEqual(cache.representations(1).shape, [0, 2]);
+  cache.dispose();
+});
+
 test('a cache with a row twice and another never has not all representations', () => {
   const cache = new RepresentationCache([2, 2]);
   const row = Tensor.from([1, 2], { shape: [1, 2] });
