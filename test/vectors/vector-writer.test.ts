@@ -95,6 +95,7 @@ test('what the system refuses is named with the file', async (t) => {
     code: 'INPUT',
     message: /\/dev\/full cannot be written/,
   });
+  await full.abandon();
 });
 
 for (const code of ['EBUSY', 'EXDEV']) {
