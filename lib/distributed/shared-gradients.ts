@@ -2,7 +2,7 @@ import { buffersOf, isDivided, isTakenInShares, setDivided } from './divided-gra
 import type { Ranks } from './ranks.js';
 import { partOf, reduceToShares, sharesWithin, zeroOthers } from './shares.js';
 import { noGrad } from '../tensor/autograd.js';
-import { ModelParameter } from '../tensor/model-parameter.js';
+import { NativeParameter } from '../tensor/native-parameter.js';
 import { call, callAsync } from '../tensor/operators.js';
 import { RowParameter } from '../tensor/row-parameter.js';
 import { untracked } from '../tensor/scope.js';
@@ -38,9 +38,7 @@ export class SharedGradients {
     this.buffers = buffersOf(parameters);
     const tensors = parameters.map(({ tensor }) => tensor);
     this.#tables = tensors.filter((tensor) => tensor instanceof RowParameter);
-    this.#others = tensors.filter(
-      (tensor) => !(tensor instanceof ModelParameter || tensor instanceof RowParameter),
-    );
+    this.#others = tensors.filter((tensor) => !(tensor instanceof NativeParameter));
     this.#narrows = type === 'bfloat16';
   }
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { refused, requireString } from '../options/option-values.js';
 import { copyWeights, weightFaults } from '../safetensors/match-weights.js';
-import { readSafetensors, writeSafetensors } from '../safetensors/safetensors.js';
+import { readSafetensors, writeSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
 import { toStored } from '../safetensors/stored-tensor.js';
 import type { Parameter } from '../tensor/tensor.js';
 import { requireLoss, type LossWithGradients } from './loss.js';
@@ -28,17 +28,30 @@ export const LOSS_FILE = 'loss.safetensors';
 export async function saveLoss(loss: LossWithGradients, folder: string): Promise<void> {
   trainedBy(loss); // refuses one that trains nothing
   requireString('folder', folder);
-  await (await snapshotOfLoss(loss)).save(folder);
+  await writeSafetensors(join(folder, LOSS_FILE), await storedWeightsOf(loss));
 }
 
-/** What the loss trains as it is now, which can be saved while it is trained further. */
-export async function snapshotOfLoss(
-  loss: LossWithGradients,
-): Promise<{ save(folder: string): Promise<void> }> {
-  const tensors = await Promise.all(
-    loss.parameters().map(async ({ name, tensor }) => [name, await toStored(tensor)] as const),
-  );
-  return { save: (folder) => writeSafetensors(join(folder, LOSS_FILE), tensors) };
+/** What a loss trains as it is now, by name. */
+export async function storedWeightsOf(loss: LossWithGradients): Promise<Map<string, StoredTensor>> {
+  const tensors = loss.parameters().map(async ({ name, tensor }) => [name, await toStored(tensor)] as const);
+  return new Map(await Promise.all(tensors));
+}
+
+/** What can be saved while it is trained further. */
+interface Snapshot {
+  save(folder: string): Promise<void>;
+}
+
+/** The snapshot of a model, and of what a loss trains beside it, if that is anything. */
+export async function snapshotBeside(model: Snapshot, loss: LossWithGradients): Promise<Snapshot> {
+  const tensors = await storedWeightsOf(loss);
+  if (tensors.size === 0) return model;
+  return {
+    save: async (folder) => {
+      await model.save(folder);
+      await writeSafetensors(join(folder, LOSS_FILE), tensors);
+    },
+  };
 }
 
 /**

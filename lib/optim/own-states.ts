@@ -7,7 +7,7 @@ import { faultIn } from '../files/file-fault.js';
 import { refused, requireOneOf } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { ModelParameter } from '../tensor/model-parameter.js';
+import { NativeParameter } from '../tensor/native-parameter.js';
 import type { WithGradients } from '../tensor/parameter-set.js';
 import { RowParameter } from '../tensor/row-parameter.js';
 import type { Parameter } from '../tensor/tensor.js';
@@ -205,9 +205,7 @@ function requireMasters(
       masterWeights,
       "weights of bfloat16 (weights: 'bfloat16' of an encoder), or none of this setting,",
     );
-  const native = narrow.find(
-    ({ tensor }) => tensor instanceof ModelParameter || tensor instanceof RowParameter,
-  );
+  const native = narrow.find(({ tensor }) => tensor instanceof NativeParameter);
   if (masterWeights === undefined && native !== undefined)
     throw refused(
       `masterWeights of ${name}`,

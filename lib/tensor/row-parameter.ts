@@ -1,8 +1,9 @@
 import { GradCacheError } from '../errors.js';
 import { noGrad } from './autograd.js';
 import { call } from './operators.js';
+import { NativeParameter } from './native-parameter.js';
 import { untracked } from './scope.js';
-import { Tensor } from './tensor.js';
+import type { Tensor } from './tensor.js';
 
 /** A gradient of some rows of a table; the others are zero. */
 export interface RowGradient {
@@ -18,7 +19,7 @@ export interface RowGradient {
  * A table of words of a native model whose gradient is of the rows that the tokens of a step had: a sparse tensor, as
  * `torch.nn.Embedding(sparse=True)` has it. There is none before the first step and after an update.
  */
-export class RowParameter extends Tensor {
+export class RowParameter extends NativeParameter {
   /** How many backwards are adding to the gradient. */
   #backwards = 0;
 
@@ -53,21 +54,6 @@ export class RowParameter extends Tensor {
     } finally {
       for (const table of tables) table.#backwards--;
     }
-  }
-
-  override get requiresGrad(): boolean {
-    return super.requiresGrad;
-  }
-
-  /** @throws GradCacheError `INPUT` for false: the model computes all its gradients */
-  override set requiresGrad(value: boolean) {
-    if (value === false)
-      throw new GradCacheError(
-        'INPUT',
-        'requiresGrad of a native parameter is true; to leave a parameter as it is, leave it out of the optimizer, or ' +
-          'name it in the option frozen of TextEncoder.load.',
-      );
-    super.requiresGrad = value;
   }
 
   /** The gradient; null: there is none. @throws GradCacheError `INPUT` while a backward adds to it */

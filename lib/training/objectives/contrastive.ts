@@ -8,13 +8,11 @@ import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '
 import { withGradients, type LossOptions, type LossWithGradients } from '../../losses/loss.js';
 import { adaptiveLayer } from '../../losses/adaptive-layer.js';
 import { matryoshka } from '../../losses/matryoshka.js';
-import { loadLoss, LOSS_FILE, snapshotOfLoss } from '../../losses/stored-loss.js';
-import type { StoredTensor } from '../../safetensors/safetensors.js';
+import { loadLoss, LOSS_FILE, snapshotBeside, storedWeightsOf } from '../../losses/stored-loss.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { TextTask } from '../../model-folder/late-interaction.js';
 import { SettingError } from '../../options/fields.js';
 import { show } from '../../options/option-values.js';
-import { toStored } from '../../safetensors/stored-tensor.js';
 import type { AnyEncoder } from '../../step/encoder.js';
 import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
@@ -365,20 +363,11 @@ class Contrastive implements Objective {
   }
 
   async snapshot(): Promise<ModelSnapshot> {
-    const model = await this.model.snapshot();
-    if (this.loss.parameters().length === 0) return model;
-    const loss = await snapshotOfLoss(this.loss);
-    return {
-      save: async (folder) => {
-        await model.save(folder);
-        await loss.save(folder);
-      },
-    };
+    return snapshotBeside(await this.model.snapshot(), this.loss);
   }
 
   async state(): Promise<ObjectiveState> {
-    const loss = new Map<string, StoredTensor>();
-    for (const { name, tensor } of this.loss.parameters()) loss.set(name, await toStored(tensor));
+    const loss = await storedWeightsOf(this.loss);
     if (this.memory !== null) for (const [name, tensor] of await this.memory.state()) loss.set(name, tensor);
     const followed = this.memory?.followed === true;
     return { loss, chunk: chunkState(this.config, this.model, this.steps.gradcache), followed };

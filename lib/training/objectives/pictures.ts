@@ -5,14 +5,12 @@ import { readNamedObject } from '../../files/json-file.js';
 import { ImageTextModel } from '../../images/image-text-model.js';
 import { makeLoss, masksDuplicates, stepOptionsOf } from '../../losses/loss-kinds.js';
 import { withGradients, type LossOptions, type LossWithGradients } from '../../losses/loss.js';
-import { loadLoss, snapshotOfLoss } from '../../losses/stored-loss.js';
+import { loadLoss, snapshotBeside, storedWeightsOf } from '../../losses/stored-loss.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import { SettingError } from '../../options/fields.js';
 import { show } from '../../options/option-values.js';
 import { escaped } from '../../options/patterns.js';
 import { restore } from '../../safetensors/restore.js';
-import type { StoredTensor } from '../../safetensors/safetensors.js';
-import { toStored } from '../../safetensors/stored-tensor.js';
 import type { ChunkSize } from '../../step/chunk-plan.js';
 import type { AnyEncoder } from '../../step/encoder.js';
 import { GradCache } from '../../step/gradcache.js';
@@ -271,18 +269,11 @@ class Pictures implements Objective {
     const model = await this.model.snapshot({ temperature, ...(hasBias && { bias }) });
     const inModel = temperature !== undefined ? ['loss.log_scale', ...(hasBias ? ['loss.bias'] : [])] : [];
     if (this.loss.parameters().every(({ name }) => inModel.includes(name))) return model;
-    const loss = await snapshotOfLoss(this.loss);
-    return {
-      save: async (folder) => {
-        await model.save(folder);
-        await loss.save(folder);
-      },
-    };
+    return snapshotBeside(model, this.loss);
   }
 
   async state(): Promise<ObjectiveState> {
-    const loss = new Map<string, StoredTensor>();
-    for (const { name, tensor } of this.loss.parameters()) loss.set(name, await toStored(tensor));
+    const loss = await storedWeightsOf(this.loss);
     const { images } = this.model;
     const place = this.config.columns.indexOf(this.config.images!);
     const chunkSizes = () => this.steps.gradcache.chunkSizes().slice(place);
