@@ -169,6 +169,7 @@ class HeadLoss implements DistanceHeadLoss {
     share?: LossShare,
   ): Promise<LossGradients> {
     requireMatrices(representations);
+    if (share !== undefined) this.#requireApart();
     const ofLoss = this.#ofLoss(options);
     const { seed = drawSeed('head', this.#seed, this.#steps++) } = options;
     const blocks = blocksOf(representations, this.#block, seed as number);
@@ -199,6 +200,22 @@ class HeadLoss implements DistanceHeadLoss {
     } finally {
       distances.dispose();
     }
+  }
+
+  /**
+   * Over ranks the gradients of the head are added up, and those of the loss are counted once: of a parameter of both neither is
+   * right.
+   *
+   * @throws GradCacheError `INPUT`
+   */
+  #requireApart(): void {
+    const ofHead = new Set(this.#head.parameters().map(({ tensor }) => tensor));
+    const both = this.#loss.parameters().find(({ tensor }) => ofHead.has(tensor));
+    if (both !== undefined)
+      throw new GradCacheError(
+        'INPUT',
+        `${both.name} belongs to the distance head and to its loss; over ranks each needs parameters of its own`,
+      );
   }
 
   /** The keyword arguments of the loss of the distances. @throws GradCacheError `INPUT` for a seed that is none */

@@ -10,7 +10,7 @@ import {
   type LossOptions,
   type Parameter,
 } from '../../lib/index.js';
-import { withGradients } from '../../lib/losses/loss.js';
+import { type LossShare, withGradients } from '../../lib/losses/loss.js';
 import { fullBatch, gradients, tenTexts, textEncoder, whole } from '../exactness/support.js';
 import { assertClose, assertSameGradients } from '../oracle/compare.js';
 
@@ -288,4 +288,25 @@ test('what does not fit is refused', async () => {
     ),
     { code: 'INPUT', message: /asynchronous/ },
   );
+});
+
+test('over ranks a head and its loss have no parameter in common', async () => {
+  const weight = parameter('weight', rows(2, 2, 3));
+  const head = {
+    parameters: () => [weight],
+    forward: (anchors: Tensor, candidates: Tensor) =>
+      anchors.matmul(weight.tensor).matmul(candidates.transpose(0, 1)),
+  };
+  const loss = {
+    parameters: () => [weight],
+    compute: () => Promise.reject(new Error('it is refused before')),
+  };
+  const shared = distanceHead(head, { loss });
+  const towers = [rows(3, 2, 1), rows(3, 2, 2)];
+  await assert.rejects(shared.compute(towers, 1, {}), { message: 'it is refused before' });
+  const share = { rank: 1, size: 2 } as LossShare;
+  await assert.rejects(shared.compute(towers, 1, {}, [true, true], share), {
+    code: 'INPUT',
+    message: /^weight belongs to the distance head and to its loss/,
+  });
 });
