@@ -1,4 +1,4 @@
-import { hasColumns, readTexts } from '../evaluation/file-texts.js';
+import { columnOfTexts, readTexts } from '../evaluation/file-texts.js';
 import { UsageError, type Arguments } from './flags.js';
 import { FILE_FLAGS } from './table-flags.js';
 
@@ -18,8 +18,7 @@ export function furtherTexts(
   const names = FILE_FLAGS[flag];
   const file = args.text(flag);
   const given = args.text(names.columns.slice(2));
-  if (file !== undefined)
-    return readTexts(file, hasColumns(file) ? (given ?? column) : given, { names, signal });
+  if (file !== undefined) return readTexts(file, columnOfTexts(file, given, column), { names, signal });
   if (given !== undefined)
     throw new UsageError(`${names.columns} is the column of --${flag}, which is not given.`);
   return [];

@@ -48,6 +48,11 @@ export async function* readTexts(
   }
 }
 
+/** The column of texts in a file: the one that is given, else `usual` where the file has columns; none: its lines are the texts. */
+export function columnOfTexts(path: string, given: string | undefined, usual: string): string | undefined {
+  return given ?? (hasColumns(path) ? usual : undefined);
+}
+
 /** Whether a file has columns, by its name. */
 export function hasColumns(path: string): boolean {
   return /\.(jsonl|ndjson|json|csv|tsv|parquet|arrow)(\.gz)?$/i.test(path);

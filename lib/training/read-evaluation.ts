@@ -182,6 +182,7 @@ function nothingOf(fields: Fields): HeldOutSet {
   const others = [
     'task',
     'loss',
+    ...FILES_OF_SET.filter((name) => name !== 'data'),
     'documentColumn',
     'columns',
     ...LAYOUT,
@@ -190,24 +191,13 @@ function nothingOf(fields: Fields): HeldOutSet {
     'measures',
     'at',
   ];
-  for (const name of FILES_OF_SET) fields.raw(name); // known, and not there
   refuseBeside(
     fields,
     others,
     'is of held-out data, and no file of it is named: give evaluation.data (--eval-data), or say it of a set in evaluation.sets',
   );
-  const none = Object.fromEntries(others.map((name) => [name, undefined])) as Omit<
-    HeldOutSet,
-    (typeof FILES_OF_SET)[number]
-  >;
-  return {
-    ...none,
-    data,
-    documents: undefined,
-    queries: undefined,
-    corpus: undefined,
-    judgements: undefined,
-  };
+  const none = Object.fromEntries(others.map((name) => [name, undefined])) as Omit<HeldOutSet, 'data'>;
+  return { ...none, data };
 }
 
 function refuseBeside(fields: Fields, names: readonly string[], why: string): void {

@@ -97,7 +97,7 @@ test('an abort ends the wait for a pipe, and the process can end', async (t) => 
 
   const library = new URL('../../lib/data/read-pairs.js', import.meta.url).href;
   const script = `
-import { readPairs } from ${JSON.stringify(library)};
+    import { readPairs } from ${JSON.stringify(library)};
     try { for await (const row of readPairs(${JSON.stringify(pipe)}, { signal: AbortSignal.timeout(50) })); }
     catch (error) { process.exitCode = error.code === 'ABORTED' ? 7 : 8; }`;
   const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: 'ignore' });

@@ -316,6 +316,11 @@ test('settings that would do nothing, and sets that are none, are refused', () =
     [{ loss: true, data: 'h', documents: 'd' }, /documents is for retrieval, not for the loss alone/],
     [{ data: 'h', documentColumn: 'text' }, /documentColumn is the column of documents, which are not given/],
     [
+      { data: OBJECT, documents: 'd' },
+      /evaluation\.documents is of held-out data, and no file of it is named/,
+    ],
+    [{ data: OBJECT, judgements: 'j' }, /evaluation\.judgements is of held-out data, and no file/],
+    [
       { documents: 'd', queries: 'q', corpus: 'c', judgements: 'j' },
       /evaluation\.documents is "d"; none, as the corpus has all documents/,
     ],

@@ -5,7 +5,7 @@ import { readRetrievalFolder } from '../../evaluation/beir.js';
 import { evaluateBinary } from '../../evaluation/binary.js';
 import { evaluateClustering } from '../../evaluation/clustering.js';
 import type { EncodesTexts } from '../../evaluation/encode-texts.js';
-import { hasColumns, readTexts } from '../../evaluation/file-texts.js';
+import { columnOfTexts, readTexts } from '../../evaluation/file-texts.js';
 import { hardestPairs, hardestQueries, hardestReranked } from '../../evaluation/hardest.js';
 import { readReranking } from '../../evaluation/reranking-data.js';
 import { rerankAndScore } from '../../evaluation/reranking.js';
@@ -157,7 +157,7 @@ function furtherDocuments(
   { columns, signal }: TaskOptions,
 ): Iterable<string> | AsyncIterable<string> {
   if (documents === undefined) return [];
-  const column = documentColumn ?? (hasColumns(documents) ? columns![1] : undefined);
+  const column = columnOfTexts(documents, documentColumn, columns![1]!);
   return readTexts(documents, column, { names: documentSettingsOf(name), signal });
 }
 
