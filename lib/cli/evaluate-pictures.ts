@@ -16,7 +16,11 @@ export async function measurePictures(args: Arguments, { progress, signal, ranks
     images: ___,
     ...others
   } = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS } as Flags;
-  refuseFlags(args, [...Object.keys(others), 'dimensions'], 'is for retrieval of texts, not beside --images');
+  refuseFlags(
+    args,
+    [...Object.keys(others), 'dimensions', 'windows', 'window-overlap'],
+    'is for retrieval of texts, not beside --images',
+  );
   const { measures, recallAt } = measuresOf(args);
   const similarity = args.oneOf('similarity', SIMILARITIES) ?? 'cosine';
   const data = args.required('data', TASK_FLAGS.data);

@@ -91,7 +91,7 @@ function requireServable(model: unknown): void {
 
 function routesOf(
   model: TextEncoder | CrossEncoder,
-  { name, truncate, maxTexts, maxQueue, batchTokens, keys }: FilledOptions,
+  { name, truncate, overlap, maxTexts, maxQueue, batchTokens, keys }: FilledOptions,
   server: RouteServer,
 ): Route[] {
   const metrics = server.metrics;
@@ -103,7 +103,7 @@ function routesOf(
     onDropped: (texts) => metrics.dropped.add(texts),
   });
   const started = Math.floor(Date.now() / 1000);
-  const service: Service = { batcher, metrics, name, truncate, maxTexts, maxQueue, started };
+  const service: Service = { batcher, metrics, name, truncate, overlap, maxTexts, maxQueue, started };
   const routes: Route[] = [
     ...(model instanceof CrossEncoder ? [rerankRoute(model, service)] : textRoutes(model, service)),
     health(server),

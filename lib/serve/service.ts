@@ -11,6 +11,8 @@ export interface Service {
   readonly name: string;
   /** Whether a text that is too long is cut where the request does not say. */
   readonly truncate: boolean;
+  /** Tokens that windows of a document share; undefined: documents are not read in windows. */
+  readonly overlap: number | undefined;
   /** The most texts of a request. */
   readonly maxTexts: number;
   /** The most texts that may have come and not be done. */
@@ -94,11 +96,17 @@ function tooLong<Input>(inputs: Inputs<Input>, place: number) {
   } as const;
 }
 
-const nameOf = <Input>({ property, single }: Inputs<Input>, place: number): string =>
-  single ? property : `${property}[${place}]`;
+const nameOf = <Input>(
+  { property, single }: Pick<Inputs<Input>, 'property' | 'single'>,
+  place: number,
+): string => (single ? property : `${property}[${place}]`);
 
 /** An error with the name of its input. The tokenizer was given it alone, as text 0. */
-function named<Input>(error: unknown, inputs: Inputs<Input>, place: number): unknown {
+export function named<Input>(
+  error: unknown,
+  inputs: Pick<Inputs<Input>, 'property' | 'single'>,
+  place: number,
+): unknown {
   if (error instanceof RefusedRequest) return error;
   const refusal = refusalOf(error);
   if (refusal.status !== 422) return error;

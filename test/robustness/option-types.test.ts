@@ -210,6 +210,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       name: ['text'],
       apiKey: ['text', 'list'],
       truncate: ['boolean'],
+      windows: ['boolean', 'object'],
       batchTokens: ['number'],
       maxBody: ['number'],
       maxTexts: ['number'],
@@ -793,6 +794,10 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => tokenizer.encodePairs([['w1', 'w2']], options),
     options: { maxLength: ['number'], prefix: ['text'] },
     base: { maxLength: 10 },
+  },
+  'CrossEncoder.tokenizeWindows': {
+    call: (options) => cross.tokenizeWindows([['w1', 'w2']], options),
+    options: { prompt: ['text'], overlap: ['number'] },
   },
   'Tokenizer.encodeWindows': {
     call: (options) => tokenizer.encodeWindows(['w1'], options),
