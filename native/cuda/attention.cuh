@@ -177,10 +177,9 @@ int forEachLengthClass(const GradcacheSequences& s, int whole, Body body) {
   return run(s.longest);
 }
 
-// How many tiles of 16 rows a block has where a sequence has `tiles` of them.
+// How many tiles of 16 rows a block, which takes at most `most`, has where a sequence has `tiles` of them.
 template <int kSize>
-int tilesOfBlock(int tiles) {
-  constexpr int most = kWarpsMost<kSize>;
+int tilesOfBlock(int tiles, int most) {
   if (tiles <= most) return tiles;
   if (kSize <= 64) return most;
   const int blocks = (tiles + most - 1) / most;

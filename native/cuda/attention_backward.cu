@@ -36,7 +36,7 @@ int backward(const GradcacheSequences& s, AttentionWork work, const BackwardTens
     if (tiles <= whole)
       return launchAttention(attentionBackwardKeys<kSize, kMode, kGeneral, true>, work, work.keyHeads,
                              16 * tiles, Keys::kParts * tiles, Keys::bytes(tiles, true), s.stream, in);
-    const int block = tilesOfBlock<kSize>(tiles) / Keys::kParts;
+    const int block = tilesOfBlock<kSize>(tiles, QueriesShape<kSize>::kTiles);
     if (int code = launchAttention(attentionBackwardKeys<kSize, kMode, kGeneral, false>, work, work.keyHeads,
                                    16 * block, Keys::kParts * block, Keys::bytes(block, false), s.stream, in))
       return code;

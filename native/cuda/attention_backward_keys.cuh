@@ -1,7 +1,7 @@
 // Gradients of keys and values, and where a block holds the whole sequence of the queries too.
 #pragma once
 
-#include "cuda/attention_backward.cuh"
+#include "cuda/attention_row_terms.cuh"
 
 namespace gradcache::kernels::cuda {
 

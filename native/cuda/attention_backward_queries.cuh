@@ -2,7 +2,7 @@
 // walks over the keys.
 #pragma once
 
-#include "cuda/attention_backward.cuh"
+#include "cuda/attention_row_terms.cuh"
 
 namespace gradcache::kernels::cuda {
 

@@ -218,7 +218,7 @@ int forward(const GradcacheSequences& s, AttentionWork work, const void* qkv, vo
   return forEachLengthClass(s, 128, [&](int above, int upTo, int tiles) {
     work.above = above;
     work.upTo = upTo;
-    const int warps = tilesOfBlock<kSize>(tiles);
+    const int warps = tilesOfBlock<kSize>(tiles, kWarpsMost<kSize>);
     if constexpr (kSize <= 64) {
       if (upTo > 32) return launch<kSize, kMode, kGeneral, 4>(work, warps, s.stream, qkv, out, normalizer);
     }
