@@ -169,6 +169,8 @@ int forEachLengthClass(const GradcacheSequences& s, int whole, Body body) {
     return code;
   };
   for (int bound : {32, 64, whole}) {
+    bound = std::min(bound, whole);
+    if (bound <= above) continue;
     // Worth a launch only where many sequences are as short.
     const bool apart = bound == whole ? s.longest > bound : 4 * bound <= 3 * s.longest;
     if (!apart || mean >= 1.25 * bound) continue;

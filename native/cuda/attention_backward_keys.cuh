@@ -11,9 +11,10 @@ struct KeysShape {
   static constexpr int kParts = kSize > 128 ? 2 : 1, kOwn = kSize / kParts;
   // Of a gradient of queries, which gathers beside those: columns at a time.
   static constexpr int kAtATime = kOwn > 64 ? 32 : kOwn;
-  // The most tiles of 16 rows of a block that holds the whole sequence.
-  static constexpr int kWhole = kSize > 128 ? 5 : 8;
-  static constexpr int kThreads = kSize <= 64 ? 256 : 320, kBlocks = kSize <= 64 ? 2 : 1;
+  // The most tiles of 16 rows of a block that holds the whole sequence: eight warps, so that a thread's
+  // gradients fit its registers.
+  static constexpr int kWhole = 8 / kParts;
+  static constexpr int kThreads = 256, kBlocks = kSize <= 64 ? 2 : 1;
 
   // Bytes of a row of ds in shared memory: multiples of 128, so that pieces can be permuted as in HeadRows.
   // Before, the rows of `out` lie there.
@@ -41,21 +42,22 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
   using Shape = KeysShape<kSize>;
   using OwnRows = HeadRows<Shape::kOwn>;
   using QueryRows = HeadRows<Shape::kAtATime>;
-  constexpr int kTileBytes = 16 * Rows::kBytes, kParts = Shape::kParts;
+  constexpr int kParts = Shape::kParts;
+  // A tile of 16 keys, their values, 16 queries and the gradients of their outputs lie one after another, so
+  // that one address serves all four.
+  constexpr int kPart = 16 * Rows::kBytes, kValues = kPart, kQueries = 2 * kPart, kDouts = 3 * kPart;
+  constexpr int kTileBytes = 4 * kPart;
   extern __shared__ __align__(128) unsigned char memory[];
   const int lane = threadIdx.x & 31, warp = threadIdx.x / 32 / kParts, part = threadIdx.x / 32 % kParts;
   const int g = lane >> 2, c = lane & 3, column = part * Shape::kOwn;
   const int rows = blockDim.x / 2 / kParts, scoreBytes = Shape::scoreRowBytes(rows / 16);
-  const uint32_t keys = sharedAddress(memory), values = keys + rows * Rows::kBytes;
-  const uint32_t queries = values + rows * Rows::kBytes, douts = queries + rows * Rows::kBytes;
-  const uint32_t scores = douts + rows * Rows::kBytes;
+  const uint32_t tileRows = sharedAddress(memory), own = tileRows + warp * kTileBytes;
+  const uint32_t scores = tileRows + 4 * rows * Rows::kBytes;
   const int outBytes = kWhole ? rows * scoreBytes : rows * Rows::kBytes;
   RowTerms* terms = reinterpret_cast<RowTerms*>(memory + 4 * rows * Rows::kBytes + outBytes);
   uint32_t* hashes = reinterpret_cast<uint32_t*>(terms + rows);
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
-  const uint32_t ownKeys = keys + warp * kTileBytes, ownValues = values + warp * kTileBytes;
-  const uint32_t ownQueries = queries + warp * kTileBytes, ownDouts = douts + warp * kTileBytes;
-  const uint32_t ownOut = scores + warp * (kWhole ? 16 * scoreBytes : kTileBytes);
+  const uint32_t ownOut = scores + warp * (kWhole ? 16 * scoreBytes : kPart);
   const int hidden = work.heads * kSize, keyHidden = (kGeneral ? work.keyHeads : work.heads) * kSize;
   const int stride = hidden + 2 * keyHidden;
   const int group = kGeneral ? work.heads / work.keyHeads : 1;
@@ -64,21 +66,20 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
 
   forEachItem(work, work.keyHeads, rows, [&](const AttentionItem& item) {
     const int64_t begin = int64_t{item.begin} * stride;
-    const int ownFirst = item.first + warp * 16, left = item.length - ownFirst;
-    const bool busy = left > 0;
-    // Of the own keys; the values lie `keyHidden` behind.
-    const int64_t ownBegin = begin + int64_t{ownFirst} * stride + hidden + item.head * kSize;
+    const int ownFirst = item.first + warp * 16;
+    const bool busy = ownFirst < item.length;
     __syncthreads();  // the previous item's rows are no longer read
     if (busy && part == 0) {
-      Rows::copy(ownKeys, in.qkv + ownBegin, stride, left);
-      Rows::copy(ownValues, in.qkv + ownBegin + keyHidden, stride, left);
+      const bfloat16* source = in.qkv + begin + int64_t{ownFirst} * stride + hidden + item.head * kSize;
+      Rows::copy(own, source, stride, item.length - ownFirst);
+      Rows::copy(own + kValues, source + keyHidden, stride, item.length - ownFirst);
     }
     float dk[Shape::kOwn / 8][4] = {}, dv[Shape::kOwn / 8][4] = {};
     auto storeKeys = [&] {
-      const uint32_t shared = ownValues + part * 16 * OwnRows::kBytes;
-      bfloat16* target = in.dqkv + ownBegin + column;
-      OwnRows::store(dv, kept, kept, shared, target + keyHidden, stride, left);
-      OwnRows::store(dk, work.scale, work.scale, shared, target, stride, left);
+      const uint32_t shared = own + kValues + part * 16 * OwnRows::kBytes;
+      bfloat16* target = in.dqkv + begin + int64_t{ownFirst} * stride + hidden + item.head * kSize + column;
+      OwnRows::store(dv, kept, kept, shared, target + keyHidden, stride, item.length - ownFirst);
+      OwnRows::store(dk, work.scale, work.scale, shared, target, stride, item.length - ownFirst);
     };
     // The queries that some of the block's keys are seen by.
     int firstQuery = 0, endQuery = item.length;
@@ -97,9 +98,10 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
           const int64_t row = int64_t{item.begin + ownRow} * hidden + head * kSize;
           float normalizer[2];
           if (part == 0)
-            Rows::copy(ownQueries, in.qkv + begin + int64_t{ownRow} * stride + head * kSize, stride, present);
+            Rows::copy(own + kQueries, in.qkv + begin + int64_t{ownRow} * stride + head * kSize, stride,
+                       present);
           if (part == kParts - 1) {
-            Rows::copy(ownDouts, in.dout + row, hidden, present);
+            Rows::copy(own + kDouts, in.dout + row, hidden, present);
             Rows::copy(ownOut, in.out + row, hidden, present);
             loadNormalizers(normalizer, work, in, item, head, ownRow);
           }
@@ -107,7 +109,7 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
           waitForCopies<0>();
           __syncwarp();
           if (part == kParts - 1)
-            rowTerms<kSize>(work, item, head, ownRow, normalizer, ownDouts, ownOut, terms + warp * 16,
+            rowTerms<kSize>(work, item, head, ownRow, normalizer, own + kDouts, ownOut, terms + warp * 16,
                             kMode == kPlain ? nullptr : hashes + warp * 16);
         }
         __syncthreads();
@@ -116,18 +118,18 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
         if (kGeneral) tiles = queryTilesOf(work, ownFirst, first, tiles.end);
 #pragma unroll 1
         for (int tile = tiles.begin; tile < tiles.end; ++tile) {
-          const uint32_t q = queries + tile * kTileBytes, dout = douts + tile * kTileBytes;
+          const uint32_t met = tileRows + tile * kTileBytes;
           float s[2][4] = {}, dp[2][4] = {};
 #pragma unroll
           for (int step = 0; step < kSize / 16; ++step) {
             // Keys and values are read again for every tile: registers to keep them do not suffice.
             uint32_t a[4], b[4];
-            loadMatrices(a, ownKeys + (rowsFirst ^ step * 32));
-            loadMatrices(b, q + (columnsFirst ^ step * 32));
+            loadMatrices(a, own + (rowsFirst ^ step * 32));
+            loadMatrices(b, met + kQueries + (columnsFirst ^ step * 32));
             multiplyAdd(s[0], a, b[0], b[1]);
             multiplyAdd(s[1], a, b[2], b[3]);
-            loadMatrices(a, ownValues + (rowsFirst ^ step * 32));
-            loadMatrices(b, dout + (columnsFirst ^ step * 32));
+            loadMatrices(a, own + kValues + (rowsFirst ^ step * 32));
+            loadMatrices(b, met + kDouts + (columnsFirst ^ step * 32));
             multiplyAdd(dp[0], a, b[0], b[1]);
             multiplyAdd(dp[1], a, b[2], b[3]);
           }
@@ -172,10 +174,10 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
 #pragma unroll
           for (int j = 0; j < Shape::kOwn / 16; ++j) {
             uint32_t b[4];
-            loadMatricesTransposed(b, dout + (rowsFirst ^ (column / 16 + j) * 32));
+            loadMatricesTransposed(b, met + kDouts + (rowsFirst ^ (column / 16 + j) * 32));
             multiplyAdd(dv[2 * j], p, b[0], b[1]);
             multiplyAdd(dv[2 * j + 1], p, b[2], b[3]);
-            loadMatricesTransposed(b, q + (rowsFirst ^ (column / 16 + j) * 32));
+            loadMatricesTransposed(b, met + kQueries + (rowsFirst ^ (column / 16 + j) * 32));
             multiplyAdd(dk[2 * j], ds, b[0], b[1]);
             multiplyAdd(dk[2 * j + 1], ds, b[2], b[3]);
           }
@@ -200,16 +202,16 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
 #pragma unroll
           for (int j = 0; j < Shape::kAtATime / 16; ++j) {
             uint32_t b[4];
-            loadMatricesTransposed(b,
-                                   keys + tile * kTileBytes + (rowsFirst ^ ((column + done) / 16 + j) * 32));
+            loadMatricesTransposed(
+                b, tileRows + tile * kTileBytes + (rowsFirst ^ ((column + done) / 16 + j) * 32));
             multiplyAdd(dq[2 * j], a, b[0], b[1]);
             multiplyAdd(dq[2 * j + 1], a, b[2], b[3]);
           }
         }
         // No warp reads the queries any more.
-        QueryRows::store(dq, work.scale, work.scale, ownQueries + part * 16 * QueryRows::kBytes,
+        QueryRows::store(dq, work.scale, work.scale, own + kQueries + part * 16 * QueryRows::kBytes,
                          in.dqkv + begin + int64_t{ownFirst} * stride + head * kSize + column + done, stride,
-                         left);
+                         item.length - ownFirst);
       }
     }
     if (kWhole) return;

@@ -243,8 +243,8 @@ def time(name, lengths, heads, size, probability=0.0, **form):
               f'{theirs[backward]:7.4f} | {theirs[backward] / ours[backward]:5.2f}', flush=True)
 
 
-# Qwen3's form, Llama's, ModernBERT's in layers with a window and without, and EmbeddingGemma's.
-MODELS = [(16, 8, 128, ALL, 0), (32, 8, 128, ALL, 0), (12, 12, 64, 64, 64), (12, 12, 64, ALL, ALL), (3, 1, 256, ALL, ALL)]
+# The forms of Qwen3, Llama and Qwen2, ModernBERT's in layers with a window and without, and EmbeddingGemma's.
+MODELS = [(16, 8, 128, ALL, 0), (32, 8, 128, ALL, 0), (14, 2, 64, ALL, 0), (12, 12, 64, 64, 64), (12, 12, 64, ALL, ALL), (3, 1, 256, ALL, ALL)]
 
 
 def times():
@@ -265,7 +265,7 @@ def times():
 
 
     for heads, key_heads, size, before, after in MODELS:
-        for length, texts in ((11, 3000), (32, 1000), (76, 430), (128, 256), (256, 128), (512, 64)):
+        for length, texts in ((11, 3000), (32, 1000), (76, 430), (96, 341), (128, 256), (256, 128), (512, 64), (1024, 32), (4096, 8)):
             time(f'{texts} of {length}', [length] * texts, heads, size, key_heads=key_heads, before=before, after=after)
 
 

@@ -13,9 +13,12 @@ namespace gradcache::kernels::cuda {
 
 namespace {
 
-// Sequences up to this length use the library's kernel. Beyond, flash attention is faster on an H200 (by a
-// fifth at 512 tokens).
-constexpr int64_t kFlashBeyond = 256;
+// The most keys that a query sees where the library's kernel is the faster one on an H200, forward twice and
+// backward once (bench/RESULTS.md, attention by length). Beyond, it is flash attention, by its larger tiles.
+int64_t mostKeys(const AttentionForm& form) {
+  if (form.size > 128) return 96;
+  return form.size == 128 || form.keyHeads < form.heads ? 512 : 256;
+}
 
 // The longest sequence that the library's kernel takes; 0: it has none for this form.
 int64_t longestOfKernel(const AttentionForm& form, bool seesAll, bool dropped) {
@@ -34,7 +37,7 @@ bool takesKernel(const Sequences& sequences, const AttentionForm& form, const at
             " tokens is longer than attention with a distance bias takes, ", longest);
     return true;
   }
-  return sequences.longest <= kFlashBeyond;
+  return sequences.longest <= longest && form.keysSeen(sequences.longest) <= mostKeys(form);
 }
 
 GradcacheSequences describe(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form) {
