@@ -226,6 +226,18 @@ export function requireWeights(path: string, loss: FilledLossConfig): void {
   );
 }
 
+/** @throws GradCacheError `INPUT` for a loss that masks no duplicates. What a loss of the program does with ids is its own. */
+export function requireIds(path: string, loss: FilledLossConfig): void {
+  if (loss.kind === OWN_LOSS || KINDS[loss.kind].masksDuplicates !== undefined) return;
+  const able = Object.entries(LOSSES).flatMap(([name, { masksDuplicates }]) =>
+    masksDuplicates ? [name] : [],
+  );
+  throw new SettingError(
+    path,
+    `says which rows are no negatives of each other, and the loss ${loss.kind} takes no ids; ${able.map(show).join(', ')} do.`,
+  );
+}
+
 /** @throws GradCacheError `INPUT` for a loss that takes one text of each column in a row */
 export function requireLists(path: string, loss: FilledLossConfig): void {
   if (kindOf(loss).takesLists === true) return;
