@@ -95,7 +95,8 @@ export function requireAlike(
   throw new SettingError(
     `config.datasets[${other}].columns`,
     `are ${sets[other]!.columns.join(', ')}, and those of the first data set are ${first!.columns.join(', ')}: all need ` +
-      `${plural(first!.columns.length, 'column')}, as the loss compares them by their places.`,
+      `${plural(first!.columns.length, 'column')}, as the loss compares them by their places. columns of a data set ` +
+      '(--dataset-columns NAME=A,B) names those to take.',
   );
 }
 
