@@ -107,10 +107,13 @@ void Adapters::addWeightGradients(const at::Tensor& dy, const at::Tensor& x, con
                    kernels::dropout(x, adapter.dropout.key(pass)));
     }
   }
-  const at::Tensor inputs = rows.reduced.defined() ? rows.reduced : reduced(x, pass);
-  for (const Adapter& adapter : adapters_)
-    if (const at::Tensor& ofB = pass.gradient(adapter.b); ofB.defined())
-      addProduct(ofB, columnsOf(adapter, dy), ranksOf(adapter, inputs), adapter.scale);
+  at::Tensor inputs = rows.reduced;
+  for (const Adapter& adapter : adapters_) {
+    const at::Tensor& ofB = pass.gradient(adapter.b);
+    if (!ofB.defined()) continue;
+    if (!inputs.defined()) inputs = reduced(x, pass);
+    addProduct(ofB, columnsOf(adapter, dy), ranksOf(adapter, inputs), adapter.scale);
+  }
 }
 
 }  // namespace gradcache

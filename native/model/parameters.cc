@@ -165,7 +165,8 @@ at::Tensor Parameters::widened(ParameterId id) {
     const at::AutoDispatchBelowADInplaceOrView unversioned;
     for (const View& view : views_) {
       for (const Placed& placed : view.placed) {
-        const at::Tensor source = leaf(placed.source).detach();
+        // In the wide type, so that the scale is not rounded and the product is rounded once.
+        const at::Tensor source = leaf(placed.source).detach().to(flatGradients_.scalar_type());
         at::Tensor target = view.widened.narrow(0, placed.row, source.size(0))
                                 .narrow(1, view.shape[1] + placed.column, source.size(1));
         at::mul_out(target, source, at::scalar_tensor(placed.scale, source.options().device(at::kCPU)));
