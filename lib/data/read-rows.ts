@@ -87,7 +87,15 @@ function headerOf(
   columns: readonly string[] | undefined,
 ): RecordOptions['header'] {
   if (header !== false) return typeof header === 'object' ? header : undefined;
-  return columns === undefined || columns.every(isColumnNumber) ? 'none' : columns;
+  if (columns === undefined || columns.every(isColumnNumber)) return 'none';
+  // Names of all fields, as it seems: one that is a number, beside one that is the number of no field, is taken for neither.
+  const beyond = columns.find((column) => /^\d+$/.test(column) && !isColumnNumber(column));
+  if (beyond !== undefined && columns.some(isColumnNumber))
+    throw new GradCacheError(
+      'INPUT',
+      `Columns of fields without names are ${columns.join(', ')}, and ${beyond} is the number of none: they are counted from 1.`,
+    );
+  return columns;
 }
 
 /** The columns that a first record suggests, or undefined where it suggests none. */

@@ -54,7 +54,7 @@ function listIn(text: string): readonly unknown[] | undefined {
 export function idsProblem(column: string, value: unknown): string {
   const found =
     value === undefined ? `it has no id ${show(column)}` : `the id ${show(column)} is ${show(value)}`;
-  return `${found}, not a text, a whole number or a list of them${hasRounded(value) ? '; numbers above 2^53 are read as texts alone' : ''}`;
+  return `${found}; a text, a whole number or a list of them is needed, [] for none (ids, --ids)${hasRounded(value) ? '; numbers above 2^53 are read as texts alone' : ''}`;
 }
 
 function hasRounded(value: unknown): boolean {

@@ -94,7 +94,7 @@ export function filled(options: ServeOptions, model: TextEncoder | CrossEncoder)
     throw refused(
       'windows',
       options.windows,
-      'false for a model that gives texts one dense representation, which',
+      'false (or no --windows) for a model that gives texts one dense representation,',
     );
   if (overlap !== undefined && truncate)
     throw refused('truncate', truncate, 'false beside windows, by which nothing is cut,');

@@ -60,6 +60,9 @@ export async function serve(
 ): Promise<ModelServer> {
   requireServable(model);
   const settings = filled(options, model);
+  // An overlap that no window has room for is refused now, not with every request.
+  if (model instanceof CrossEncoder && settings.overlap !== undefined)
+    await model.tokenizeWindows([['', '']], { overlap: settings.overlap });
   throwIfAborted(settings.signal);
   const server = new RouteServer(settings, (own) => routesOf(model, settings, own));
   const { address, family, port } = await listening(server, settings);

@@ -157,10 +157,14 @@ test('a cross-encoder reads long texts in windows where it is asked to', async (
   const { text } = await client.request('/openapi.json');
   assert.match(text, /read in windows beside the whole query/);
   await assert.rejects(serve(model, { port: 0, windows: true, truncate: true }), { code: 'INPUT' });
+  await assert.rejects(serve(model, { port: 0, windows: { overlap: 30 } }), {
+    code: 'INPUT',
+    message: /^overlap is 30; less than \d+ \(a window has 32 tokens, \d special\) is needed/,
+  });
   using encoder = tinyModel();
   await assert.rejects(serve(encoder, { port: 0, windows: true }), {
     code: 'INPUT',
-    message: /^windows is true; false for a model that gives texts one dense/,
+    message: /^windows is true; false \(or no --windows\) for a model that gives texts one dense/,
   });
 });
 

@@ -231,7 +231,7 @@ test('ids that would do nothing are refused, and rows without one', async (t) =>
   const whole = await writeRows(join(folder, 'whole.jsonl'), rows);
   const data = await writeRows(join(folder, 'rows.jsonl'), [...rows, { ...rows[0], document_id: 1.5 }]);
   for (const [settings, message] of [
-    [{ data }, /line 25: the id "document_id" is 1\.5, not a text, a whole number or a list/],
+    [{ data }, /line 25: the id "document_id" is 1\.5; a text, a whole number or a list/],
     [{}, /line 1: it has no id "document_id"/],
     [
       { data: whole, columns: ['anchor', 'positive'], evaluation: { loss: true, data: config.data } },
