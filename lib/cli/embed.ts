@@ -24,7 +24,7 @@ import { promptFlags, promptOf } from './prompt-flags.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { formatCount, type ProgressLine } from './terminal.js';
-import { windowFlags, windowsOf } from './window-flags.js';
+import { WINDOW_FLAGS, windowFlags, windowsOf } from './window-flags.js';
 
 const EMBED_FLAGS = {
   input: text(
@@ -145,7 +145,7 @@ async function embed(
   const promptFor = promptOf(args, 'prompt');
   const task = args.oneOf('as', ['query', 'document']);
   const input = args.required('input', EMBED_FLAGS.input);
-  if (args.on('images')) refuseFlags(args, ['windows', 'window-overlap'], 'is for texts, not for --images');
+  if (args.on('images')) refuseFlags(args, WINDOW_FLAGS, 'is for texts, not for --images');
   const windows = windowsOf(args);
   const settings = writerSettings(args, output, { block, input });
   const once = ranks === null ? undefined : readOnceAmong([input === '-' ? '/dev/stdin' : input]);
@@ -238,8 +238,7 @@ const DECISIVE = [
   'prompt',
   'prompt-text',
   'chunk-tokens',
-  'windows',
-  'window-overlap',
+  ...WINDOW_FLAGS,
   'column',
   'images',
   'keep',

@@ -20,7 +20,7 @@ import { folderOfHeldOut } from '../training/picture-paths.js';
 import type { Arguments } from './flags.js';
 import { refuseFlags } from './evaluate-flags.js';
 import { locateModel } from './hub.js';
-import { withWindows } from './window-flags.js';
+import { WINDOW_FLAGS, withWindows } from './window-flags.js';
 import { loadEncoder, MODEL_FLAGS, needsRoute, openWith, type OpenedEncoder, type Opening } from './model.js';
 
 /** Flags of texts that towers of pictures and captions take none of. */
@@ -33,8 +33,7 @@ const OF_TEXTS = [
   'chunk-tokens',
   'query-prompt',
   'query-prompt-text',
-  'windows',
-  'window-overlap',
+  ...WINDOW_FLAGS,
 ];
 
 /** A tower as `embed` uses a text encoder. */

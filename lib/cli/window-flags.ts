@@ -7,6 +7,9 @@ import { windowedEncoder } from '../evaluation/windowed.js';
 import { type Arguments, type Flags, number, onOff, UsageError } from './flags.js';
 import type { OpenedEncoder } from './model.js';
 
+/** The names of the flags of {@link windowFlags}. */
+export const WINDOW_FLAGS = ['windows', 'window-overlap'] as const;
+
 /** @param what may be read in windows @param otherwise what becomes of it by default */
 export function windowFlags(what: string, otherwise = 'they are cut') {
   return {

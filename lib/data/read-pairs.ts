@@ -10,7 +10,7 @@ import { refused, requireFunction, requireOneOf, requireSignal, show } from '../
 import { checkLabelOptions, type LabelOptions } from './labels.js';
 import { checkIds } from './row-ids.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
-import { readRows } from './read-rows.js';
+import { besideTexts, readRows } from './read-rows.js';
 import { DATA_SETTINGS, noSuchField, type SettingNames } from './setting-names.js';
 import { readOnceAmong } from './source.js';
 import { badLine, type BadLine, type Row } from './row.js';
@@ -200,7 +200,7 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
   if (columns !== undefined && !areNames(columns))
     throw refused('columns', columns, 'a list of different, non-empty names');
   if (label !== undefined) checkLabelOptions('label', label, columns);
-  if (ids !== undefined) checkIds(ids, [...(columns ?? []), ...(label === undefined ? [] : [label.column])]);
+  if (ids !== undefined) checkIds(ids, [...(columns ?? []), ...besideTexts({ label })]);
   if (
     lists !== undefined &&
     !(Array.isArray(lists) && lists.every((name) => columns?.includes(name as string)))
@@ -216,9 +216,7 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     throw refused('header', header, 'true, false or a list of the names of the fields');
   const unknown =
     typeof header === 'object'
-      ? [...(columns ?? []), ...(label === undefined ? [] : [label.column]), ...(ids ?? [])].find(
-          (column) => !isAmong(column, header),
-        )
+      ? [...(columns ?? []), ...besideTexts(options)].find((column) => !isAmong(column, header))
       : undefined;
   if (unknown !== undefined) throw noSuchField(unknown, header as readonly string[], names);
   if (quoting !== undefined) requireOneOf('quoting', quoting, QUOTINGS);

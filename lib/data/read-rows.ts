@@ -77,7 +77,7 @@ export async function* readRows(
 }
 
 /** The columns that a row has behind its texts. */
-function besideTexts({ label, ids = [] }: Pick<RowOptions, 'label' | 'ids'>): readonly string[] {
+export function besideTexts({ label, ids = [] }: Pick<RowOptions, 'label' | 'ids'>): readonly string[] {
   return label === undefined ? ids : [label.column, ...ids];
 }
 
@@ -124,8 +124,8 @@ export function toRow(
   columns: readonly string[] | undefined,
   options: RowOptions,
 ): Row | string {
-  const { optional = [], numbers = false, emptyTexts = false, lists = [], emptyLists = [], label } = options;
-  const { ids = [] } = options;
+  const { optional = [], numbers = false, emptyTexts = false, lists = [], emptyLists = [] } = options;
+  const { label, ids = [] } = options;
   if ('problem' in record) return record.problem;
   if (columns === undefined) return 'it has no texts from which the columns could be taken';
   const beside = besideTexts(options);

@@ -156,6 +156,37 @@ struct HeadRows {
   }
 };
 
+// Where a block's queries, from `first` on, find keys, kKeys at a time: stages from `begin` to `end`.
+template <int kKeys, bool kGeneral>
+struct KeyStages {
+  int begin = 0, end;
+
+  __device__ __forceinline__ KeyStages(const AttentionWork& work, const AttentionItem& item, int rows)
+      : end((item.length + kKeys - 1) / kKeys) {
+    if (!kGeneral) return;
+    begin = max(0, item.first - work.before) / kKeys;
+    end = min(end, (item.first + rows - 1 + work.after) / kKeys + 1);
+  }
+};
+
+// Begins the copy of a stage of keys, and behind them their values, into one of two places. Tiles of 16 keys
+// go to the warps in turn.
+template <int kSize, int kKeys>
+__device__ __forceinline__ void copyKeys(uint32_t keys, const bfloat16* source, int stage, int length,
+                                         int stride, int keyHidden) {
+  using Rows = HeadRows<kSize>;
+  constexpr int kTileBytes = 16 * Rows::kBytes, kKeyBytes = kKeys * Rows::kBytes;
+  const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
+  for (int tile = threadIdx.x / 32; tile < kKeys / 16; tile += blockDim.x / 32) {
+    const int first = stage * kKeys + tile * 16;
+    if (first >= length) break;
+    const bfloat16* rows = source + int64_t{first} * stride;
+    Rows::copy(target + tile * kTileBytes, rows, stride, length - first);
+    Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + keyHidden, stride, length - first);
+  }
+  commitCopies();
+}
+
 // The launches that cover all lengths: sequences much shorter than the longest get blocks of their own size.
 // Beyond `whole` tokens backward takes two kernels. `body` is called with (above, upTo, tiles) and returns a
 // cudaError_t.

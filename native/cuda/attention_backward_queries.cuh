@@ -44,22 +44,9 @@ __global__ __launch_bounds__(32 * QueriesShape<kSize>::kTiles,
     const int64_t begin = int64_t{item.begin} * stride + item.head * kSize;
     const bfloat16* source = in.qkv + begin;
     const bfloat16* keySource = in.qkv + int64_t{item.begin} * stride + hidden + item.head / group * kSize;
-    int firstStage = 0, stages = (item.length + kKeys - 1) / kKeys;
-    if (kGeneral) {
-      firstStage = max(0, item.first - work.before) / kKeys;
-      stages = min(stages, (item.first + rows - 1 + work.after) / kKeys + 1);
-    }
-    // Tiles of 16 keys go to the warps in turn.
+    const KeyStages<kKeys, kGeneral> stages(work, item, rows);
     auto copyStage = [&](int stage) {
-      const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
-      for (int tile = warp; tile < kKeys / 16; tile += blockDim.x / 32) {
-        const int first = stage * kKeys + tile * 16;
-        if (first >= item.length) break;
-        const bfloat16* rows = keySource + int64_t{first} * stride;
-        Rows::copy(target + tile * kTileBytes, rows, stride, item.length - first);
-        Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + keyHidden, stride, item.length - first);
-      }
-      commitCopies();
+      copyKeys<kSize, kKeys>(keys, keySource, stage, item.length, stride, keyHidden);
     };
     const int ownFirst = item.first + warp * 16, query = ownFirst + g;
     const bool busy = ownFirst < item.length;
@@ -71,8 +58,8 @@ __global__ __launch_bounds__(32 * QueriesShape<kSize>::kTiles,
       Rows::copy(ownDouts, in.dout + row, hidden, item.length - ownFirst);
       Rows::copy(ownOut, in.out + row, hidden, item.length - ownFirst);
     }
-    copyStage(firstStage);
-    if (firstStage + 1 < stages) copyStage(firstStage + 1);
+    copyStage(stages.begin);
+    if (stages.begin + 1 < stages.end) copyStage(stages.begin + 1);
     if (busy) loadNormalizers(normalizer, work, in, item, item.head, ownFirst);
     float dq[kSize / 8][4] = {};
     // Larger heads are read again for every tile: registers to keep them do not suffice.
@@ -85,15 +72,15 @@ __global__ __launch_bounds__(32 * QueriesShape<kSize>::kTiles,
     }
     RowTerms ownTerms[2];
 
-    for (int stage = firstStage; stage < stages; ++stage) {
-      if (stage + 1 < stages) {
+    for (int stage = stages.begin; stage < stages.end; ++stage) {
+      if (stage + 1 < stages.end) {
         waitForCopies<1>();
       } else {
         waitForCopies<0>();
       }
       __syncthreads();
       if (busy) {
-        if (stage == firstStage) {
+        if (stage == stages.begin) {
           rowTerms<kSize>(work, item, item.head, ownFirst, normalizer, ownDouts, ownOut, terms + warp * 16,
                           nullptr);
           __syncwarp();
@@ -158,7 +145,7 @@ __global__ __launch_bounds__(32 * QueriesShape<kSize>::kTiles,
           }
         }
       }
-      if (stage + 2 < stages) {
+      if (stage + 2 < stages.end) {
         __syncthreads();
         copyStage(stage + 2);
       }

@@ -43,29 +43,16 @@ __global__ __launch_bounds__(
     const bfloat16* sequence = qkv + int64_t{item.begin} * stride;
     const bfloat16* source = sequence + item.head * kSize;
     const bfloat16* keySource = sequence + hidden + item.head / group * kSize;
-    int firstStage = 0, stages = (item.length + kKeys - 1) / kKeys;
-    if (kGeneral) {
-      firstStage = max(0, item.first - work.before) / kKeys;
-      stages = min(stages, (item.first + rows - 1 + work.after) / kKeys + 1);
-    }
-    // Tiles of 16 keys go to the warps in turn.
+    const KeyStages<kKeys, kGeneral> stages(work, item, rows);
     auto copyStage = [&](int stage) {
-      const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
-      for (int tile = warp; tile < kTiles; tile += blockDim.x / 32) {
-        const int first = stage * kKeys + tile * 16;
-        if (first >= item.length) break;
-        const bfloat16* rows = keySource + int64_t{first} * stride;
-        Rows::copy(target + tile * kTileBytes, rows, stride, item.length - first);
-        Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + keyHidden, stride, item.length - first);
-      }
-      commitCopies();
+      copyKeys<kSize, kKeys>(keys, keySource, stage, item.length, stride, keyHidden);
     };
     const int ownFirst = item.first + warp * 16, query = ownFirst + g;  // and query + 8
     const bool busy = ownFirst < item.length;
     __syncthreads();  // the previous item's rows are no longer read
     if (busy) Rows::copy(own, source + int64_t{ownFirst} * stride, stride, item.length - ownFirst);
-    copyStage(firstStage);
-    if (firstStage + 1 < stages) copyStage(firstStage + 1);
+    copyStage(stages.begin);
+    if (stages.begin + 1 < stages.end) copyStage(stages.begin + 1);
 
     const uint32_t token = item.begin + query;
     uint32_t hash[2] = {};
@@ -76,8 +63,8 @@ __global__ __launch_bounds__(
     float o[kSize / 8][4] = {};
     float largest[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
 
-    for (int stage = firstStage; stage < stages; ++stage) {
-      if (stage + 1 < stages) {
+    for (int stage = stages.begin; stage < stages.end; ++stage) {
+      if (stage + 1 < stages.end) {
         waitForCopies<1>();
       } else {
         waitForCopies<0>();
@@ -140,7 +127,7 @@ __global__ __launch_bounds__(
           const bool nothing = (kGeneral || kMode == kDropoutAndBias) && largest[r] == -INFINITY;
           shift[r] = nothing ? 0.0f : -largest[r] * unit;
         }
-        if (stage > firstStage) {
+        if (stage > stages.begin) {
           const float shrink[2] = {powerOfTwo(fmaf(before[0], unit, shift[0])),
                                    powerOfTwo(fmaf(before[1], unit, shift[1]))};
           total[0] *= shrink[0];
@@ -181,7 +168,7 @@ __global__ __launch_bounds__(
           }
         }
       }
-      if (stage + 2 < stages) {
+      if (stage + 2 < stages.end) {
         __syncthreads();
         copyStage(stage + 2);
       }
