@@ -34,7 +34,6 @@ import {
 } from '../options/similarity.js';
 import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
-import { windowedScorer } from '../evaluation/windowed.js';
 import {
   BEIR_FLAGS,
   CLUSTERING_FLAGS,
@@ -54,7 +53,7 @@ import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
 import { furtherTexts } from './texts.js';
-import { windowsOf, withWindows } from './window-flags.js';
+import { scorerWithWindows, windowsOf, withWindows } from './window-flags.js';
 
 /** How each task is measured. */
 export const MEASURES = {
@@ -88,7 +87,7 @@ async function measureReranking(args: Arguments, { progress, signal, ranks }: Ho
       );
       const options = { at, prompt: prompts.query(model), signal, onProgress };
       scores = await evaluateReranking(
-        sharedScorer(windowedScorer(model, windowsOf(args)), ranks),
+        sharedScorer(scorerWithWindows(model, windowsOf(args)), ranks),
         task,
         options,
       );
@@ -133,7 +132,7 @@ function comparing(
 ) {
   if (isCrossEncoder(model)) {
     refuseFlags(args, OF_ENCODERS, 'is for a text encoder, not for a cross-encoder');
-    return { by: sharedScorer(windowedScorer(model, windowsOf(args)), ranks), how: {} };
+    return { by: sharedScorer(scorerWithWindows(model, windowsOf(args)), ranks), how: {} };
   }
   requireOne(model);
   const similarity = saySimilarity(asked, model, progress);

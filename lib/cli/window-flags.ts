@@ -1,9 +1,12 @@
 /*
  * Flags of texts that are read in windows, in the commands that use a finished model.
  */
-import type { Windows } from '../encoders/long-texts.js';
+import type { CrossEncoder } from '../encoders/cross-encoder.js';
+import { overlapOf, type Windows } from '../encoders/long-texts.js';
+import { TextEncoder } from '../encoders/text-encoder.js';
 import type { SharedModel } from '../evaluation/shared-encoder.js';
-import { windowedEncoder } from '../evaluation/windowed.js';
+import { windowedEncoder, windowedScorer } from '../evaluation/windowed.js';
+import { overlapProblem } from '../tokenizer/token-windows.js';
 import { type Arguments, type Flags, number, onOff, UsageError } from './flags.js';
 import type { OpenedEncoder } from './model.js';
 
@@ -32,12 +35,41 @@ export function windowsOf(args: Arguments): Windows | undefined {
 /**
  * A text encoder that reads long texts in windows, where they are asked for.
  *
- * @throws UsageError for a model with one dense representation of a text
+ * @throws UsageError for a model with one dense representation of a text, and for an overlap that its windows have no room for
  */
 export function withWindows(model: OpenedEncoder, windows: Windows | undefined): SharedModel {
-  if (windows === undefined || model.sparse || model.perToken) return windowedEncoder(model, windows);
-  throw new UsageError(
-    '--windows is for sparse models, those with a representation for each token, and cross-encoders: this model gives a text one ' +
-      'dense representation. Leave it out, or cut long texts into texts of their own.',
-  );
+  if (windows !== undefined && !model.sparse && !model.perToken)
+    throw new UsageError(
+      '--windows is for sparse models, those with a representation for each token, and cross-encoders: this model gives a text one ' +
+        'dense representation. Leave it out, or cut long texts into texts of their own.',
+    );
+  if (model instanceof TextEncoder) requireRoom(model, windows, false);
+  return windowedEncoder(model, windows);
+}
+
+/**
+ * A cross-encoder that reads long documents in windows, where they are asked for. What it cannot do is told before there are pairs.
+ *
+ * @throws UsageError for a model with several labels, and for an overlap that its windows have no room for
+ */
+export function scorerWithWindows(
+  model: CrossEncoder,
+  windows: Windows | undefined,
+): Pick<CrossEncoder, 'predict' | 'labels'> {
+  if (windows !== undefined && model.labels !== 1)
+    throw new UsageError(
+      `--windows is for cross-encoders with one label, and this one has ${model.labels}: leave it out.`,
+    );
+  requireRoom(model, windows, true);
+  return windowedScorer(model, windows);
+}
+
+function requireRoom(
+  { tokenizer, maxLength }: Pick<TextEncoder, 'tokenizer' | 'maxLength'>,
+  windows: Windows | undefined,
+  paired: boolean,
+): void {
+  const special = paired ? tokenizer.specialTokensPerPair : tokenizer.specialTokensPerText;
+  const wrong = overlapProblem(overlapOf(windows) ?? 0, maxLength, { paired, special });
+  if (wrong !== undefined) throw new UsageError(`--window-overlap ${wrong}`);
 }

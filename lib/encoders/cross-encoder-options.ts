@@ -38,8 +38,9 @@ export interface PredictOptions {
   /** How many tokens are encoded at once. Default: 2,048 on the CPU, 32,768 on a GPU. */
   readonly tokensPerChunk?: number | undefined;
   /**
-   * What becomes of pairs that are too long: the second text, a document, is read in windows, each beside the whole first text, and the
-   * score is the greatest of them. For models with one label. Default: they are cut.
+   * What becomes of pairs that are too long: the second text, a document, is read in windows, each beside the first text, and the
+   * score is the greatest of them. The first text is cut as it is without windows: to half of a window, where both are longer than
+   * that. For models with one label. Default: they are cut.
    */
   readonly windows?: Windows | undefined;
   /** Ends the work after the current chunk. */

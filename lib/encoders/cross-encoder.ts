@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import { initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
@@ -22,6 +22,7 @@ import { noGrad } from '../tensor/autograd.js';
 import { orDispose } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { withoutLast } from '../tokenizer/token-batch.js';
+import { joinedPieces, type WindowPiece } from '../tokenizer/token-windows.js';
 import type { TextPair, TokenBatch, Tokenizer, WindowBatch } from '../tokenizer/tokenizer.js';
 import {
   checkCreate,
@@ -35,7 +36,7 @@ import {
   type RankOptions,
 } from './cross-encoder-options.js';
 import { inferInto } from './inference.js';
-import { bestOfWindows, overlapOf } from './long-texts.js';
+import { keepBest, overlapOf } from './long-texts.js';
 import { byParameter, matchWeights, requireSizes, stored } from './model-state.js';
 import {
   freshLayers,
@@ -50,7 +51,9 @@ import { Prompts, type Prompt } from './prompts.js';
 import { pushModel } from './push-model.js';
 import type { TextEncoderOptions } from './text-encoder-options.js';
 import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
+import { PIECE_CHUNKS } from './text-inference.js';
 import { trainedWeights } from './trained-weights.js';
+import { overPieces } from './windows.js';
 
 /** A document as {@link CrossEncoder.rank} ranks it. */
 export interface RankedDocument {
@@ -212,30 +215,49 @@ export class CrossEncoder extends TokenEncoder {
   }
 
   /**
-   * Token ids of pairs of which one that is too long has several rows: the second text in windows, each beside the whole first text.
-   * The score of a pair is the greatest of its windows.
+   * Token ids of pairs of which one that is too long has several rows: the second text in windows, each beside the first text. The
+   * first text is cut as {@link CrossEncoder.tokenize} cuts it: to half of a row, where both texts are longer than that; it counts
+   * as `truncated`. The score of a pair is the greatest of its windows.
    *
    * @param options.prompt as for {@link CrossEncoder.tokenize}
    * @param options.overlap tokens that a window repeats of the one before it; default 0
-   * @throws GradCacheError `INPUT` also for a model with several labels, and for a first text that leaves no room beside it
+   * @throws GradCacheError `INPUT` also for a model with several labels, and for an overlap of half a row or more
    */
   async tokenizeWindows(
     pairs: readonly TextPair[],
     options: { prompt?: Prompt | undefined; overlap?: number | undefined } = {},
   ): Promise<WindowBatch> {
     checkKnown('tokenizeWindows', options, ['prompt', 'overlap']);
+    const pieces: WindowPiece[] = [];
+    for await (const piece of this.windowPieces(pairs, options, Infinity)) pieces.push(piece);
+    return joinedPieces(pieces, pairs.length);
+  }
+
+  /**
+   * The windows of {@link CrossEncoder.tokenizeWindows} piece by piece, as they are taken: memory does not grow with their number.
+   *
+   * @param most the least tokens of a piece that is not the last
+   * @throws GradCacheError `INPUT` as there
+   */
+  async *windowPieces(
+    pairs: readonly TextPair[],
+    options: { prompt?: Prompt | undefined; overlap?: number | undefined },
+    most: number,
+  ): AsyncGenerator<WindowPiece, void, undefined> {
+    checkKnown('windowPieces', options, ['prompt', 'overlap']);
     const { prompt, overlap = 0 } = options;
     requireNumber('overlap', overlap, { from: 0, whole: true });
     if (this.labels !== 1)
       throw new GradCacheError(
         'INPUT',
-        `windows is given, and the model has ${this.labels} labels: the greatest score of windows means something with one label alone.`,
+        `windows is given, and the model has ${this.labels} labels: the greatest score of windows means something with one ` +
+          'label alone. Leave windows out, and long pairs are cut.',
       );
     requireTextPairs('pairs', pairs);
     const prefix = this.#prompts.prefixOf(prompt);
     const { maxLength } = this;
-    const { batch, counts } = await this.tokenizer.encodeWindows(pairs, { maxLength, prefix, overlap });
-    return { batch: this.#read(batch), counts };
+    const pieces = this.tokenizer.windowPieces(pairs, { maxLength, prefix, overlap }, most);
+    for await (const { batch, texts } of pieces) yield { batch: this.#read(batch), texts };
   }
 
   /**
@@ -254,19 +276,28 @@ export class CrossEncoder extends TokenEncoder {
   async #predict(pairs: readonly TextPair[], options: PredictOptions): Promise<Float32Array | Float64Array> {
     const { prompt, tokensPerChunk = this.automaticChunk.tokens, signal, activation } = options;
     const overlap = overlapOf(options.windows);
-    const windows = overlap === undefined ? null : await this.tokenizeWindows(pairs, { prompt, overlap });
-    const batch = windows?.batch ?? (await this.tokenize(pairs, { prompt }));
-    const logits = emptyRows(this, batch.offsets.length - 1, this.labels);
-    let scores: Tensor | undefined;
-    try {
-      await inferInto(logits, this.#native.passes, batch, { tokens: tokensPerChunk, signal });
-      scores = noGrad(() => activated(logits, activation ?? this.activation));
-      const values = (await scores.values()) as Float32Array | Float64Array;
-      return windows === null ? values : bestOfWindows(values, windows.counts);
-    } finally {
-      scores?.dispose();
-      logits.dispose();
-    }
+    const score = async (batch: TokenBatch): Promise<Float32Array | Float64Array> => {
+      const logits = emptyRows(this, batch.offsets.length - 1, this.labels);
+      let scores: Tensor | undefined;
+      try {
+        await inferInto(logits, this.#native.passes, batch, { tokens: tokensPerChunk, signal });
+        scores = noGrad(() => activated(logits, activation ?? this.activation));
+        return (await scores.values()) as Float32Array | Float64Array;
+      } finally {
+        scores?.dispose();
+        logits.dispose();
+      }
+    };
+    if (overlap === undefined) return score(await this.tokenize(pairs, { prompt }));
+    const best = new Float64Array(pairs.length).fill(-Infinity);
+    let wide = this.precision === 'float64';
+    const pieces = this.windowPieces(pairs, { prompt, overlap }, tokensPerChunk * PIECE_CHUNKS);
+    await overPieces(pieces, async ({ batch, texts }) => {
+      const scores = await score(batch);
+      wide = types.isFloat64Array(scores);
+      keepBest(best, scores, texts);
+    });
+    return wide ? best : Float32Array.from(best);
   }
 
   /**

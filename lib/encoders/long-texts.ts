@@ -39,46 +39,69 @@ export function refuseWindows(options: object): void {
   );
 }
 
-/** The rows of texts, from those of their windows: each column has the greatest value, or the sum, of all windows of a text. */
-export function joinedWindows(
-  { values, columns, offsets, dimension }: SparseRows,
-  counts: Int32Array,
-  how: 'max' | 'sum',
-): SparseRows {
-  const ends = new Int32Array(counts.length + 1);
-  const [joinedColumns, joinedValues]: [number[], number[]] = [[], []];
-  let window = 0;
-  for (const [text, count] of counts.entries()) {
-    const [begin, end] = [offsets[window]!, offsets[window + count]!];
-    const row = new Map<number, number>();
-    for (let entry = begin; entry < end; entry++) {
-      const [column, value] = [columns[entry]!, values[entry]!];
-      const before = row.get(column) ?? 0;
-      row.set(column, how === 'max' ? Math.max(before, value) : before + value);
-    }
-    for (const [column, value] of [...row].sort(([a], [b]) => a - b)) {
-      joinedColumns.push(column);
-      joinedValues.push(value);
-    }
-    window += count;
-    ends[text + 1] = joinedColumns.length;
+/**
+ * Rows of texts, made of those of their windows as these come: each column has the greatest value, or the sum, of all windows of a
+ * text. Of the windows nothing is kept.
+ */
+export class JoinedWindows {
+  readonly #how: 'max' | 'sum';
+  readonly #dimension: number;
+  readonly #texts: { readonly columns: Int32Array; readonly values: Float32Array | Float64Array }[] = [];
+  #offsets: Int32Array;
+  #wide = false;
+  /** The text whose windows come now, and what they come to. */
+  #text = -1;
+  #row = new Map<number, number>();
+
+  /** @param texts how many there are; each gets at least one window */
+  constructor(texts: number, how: 'max' | 'sum', dimension: number) {
+    this.#how = how;
+    this.#dimension = dimension;
+    this.#offsets = new Int32Array(texts + 1);
   }
-  const Values = types.isFloat64Array(values) ? Float64Array : Float32Array;
-  return {
-    values: Values.from(joinedValues),
-    columns: Int32Array.from(joinedColumns),
-    offsets: ends,
-    dimension,
-  };
+
+  /** Adds windows. @param texts the text that each is of; they come in order */
+  add({ values, columns, offsets }: SparseRows, texts: Int32Array): void {
+    this.#wide ||= types.isFloat64Array(values);
+    for (const [window, text] of texts.entries()) {
+      if (text !== this.#text) this.#end();
+      this.#text = text;
+      for (let entry = offsets[window]!; entry < offsets[window + 1]!; entry++) {
+        const [column, value] = [columns[entry]!, values[entry]!];
+        const before = this.#row.get(column) ?? 0;
+        this.#row.set(column, this.#how === 'max' ? Math.max(before, value) : before + value);
+      }
+    }
+  }
+
+  finish(): SparseRows {
+    this.#end();
+    for (let text = 1; text < this.#offsets.length; text++) this.#offsets[text]! += this.#offsets[text - 1]!;
+    const count = this.#offsets.at(-1)!;
+    const values = this.#wide ? new Float64Array(count) : new Float32Array(count);
+    const columns = new Int32Array(count);
+    let at = 0;
+    for (const text of this.#texts) {
+      values.set(text.values, at);
+      columns.set(text.columns, at);
+      at += text.columns.length;
+    }
+    return { values, columns, offsets: this.#offsets, dimension: this.#dimension };
+  }
+
+  #end(): void {
+    if (this.#text < 0) return;
+    const columns = Int32Array.from(this.#row.keys()).sort();
+    const values = this.#wide ? new Float64Array(columns.length) : new Float32Array(columns.length);
+    for (const [place, column] of columns.entries()) values[place] = this.#row.get(column)!;
+    this.#texts.push({ columns, values });
+    this.#offsets[this.#text + 1] = columns.length;
+    this.#row.clear();
+  }
 }
 
-/** The greatest score of each text's windows. */
-export function bestOfWindows<T extends Float32Array | Float64Array>(scores: T, counts: Int32Array): T {
-  const best = scores.slice(0, counts.length) as T;
-  let window = 0;
-  for (const [text, count] of counts.entries()) {
-    best[text] = scores[window++]!;
-    for (let more = 1; more < count; more++) best[text] = Math.max(best[text], scores[window++]!);
-  }
-  return best;
+/** Takes the scores of windows for their texts: each keeps the greatest. @param texts the text that each score is of */
+export function keepBest(best: Float64Array, scores: ArrayLike<number>, texts: ArrayLike<number>): void {
+  for (let window = 0; window < texts.length; window++)
+    best[texts[window]!] = Math.max(best[texts[window]!]!, scores[window]!);
 }

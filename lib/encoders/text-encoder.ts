@@ -152,8 +152,8 @@ export class TextEncoder extends TokenEncoder {
       dimension: () => this.dimension,
       tokens: this.automaticChunk.tokens,
       tokenize: (texts, given) => this.tokenize(texts, given),
-      tokenizeWindows: (texts, { prompt, task, overlap }) =>
-        tasks.tokenizeWindows(texts, prompts.prefixOf(prompt), overlap, task),
+      windowPieces: (texts, { prompt, ...how }) =>
+        tasks.windowPieces(texts, { ...how, prefix: prompts.prefixOf(prompt) }),
       strategy: folder.splade?.strategy ?? 'max',
       empty: (rows, width) => emptyRows(this, rows, width),
     });

@@ -6,17 +6,21 @@ import type { Pooling } from '../model-folder/model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { TokenBatch, WindowBatch } from '../tokenizer/tokenizer.js';
+import { textRefusedBehind } from '../tokenizer/text-refusal.js';
+import type { TokenBatch, WindowPiece } from '../tokenizer/tokenizer.js';
 import { inferEntries, inferInto } from './inference.js';
-import { joinedWindows, overlapOf, refuseWindows, type Windows } from './long-texts.js';
+import { JoinedWindows, overlapOf, refuseWindows, type Windows } from './long-texts.js';
 import type { Prompt } from './prompts.js';
 import { joinedRows, type SparseRows } from './sparse-rows.js';
 import { countsOf } from './text-chunk.js';
 import type { TokenPasses } from './token-passes.js';
-import { inWindows } from './windows.js';
+import { inWindows, overPieces } from './windows.js';
 
 /** Texts that are read into tokens at a time, while those before are on the device. */
 const WINDOW_TEXTS = 2048;
+
+/** Chunks of a piece of windows: several, so that windows of one length come together. */
+export const PIECE_CHUNKS = 4;
 
 /** Representations of texts, one for each token. */
 export interface TokenRepresentations {
@@ -53,10 +57,10 @@ export interface TextInferenceParts {
     texts: readonly string[],
     options: { prompt?: Prompt | undefined; task?: TextTask | undefined },
   ) => Promise<TokenBatch>;
-  readonly tokenizeWindows: (
+  readonly windowPieces: (
     texts: readonly string[],
-    options: { prompt?: Prompt | undefined; task?: TextTask | undefined; overlap: number },
-  ) => Promise<WindowBatch>;
+    options: { prompt: Prompt | undefined; task: TextTask | undefined; overlap: number; most: number },
+  ) => AsyncGenerator<WindowPiece, void, undefined>;
   /** How a sparse encoder pools the tokens of a text. */
   readonly strategy: 'max' | 'sum';
   /** A tensor of representations that is yet to be written. */
@@ -123,8 +127,7 @@ export class TextInference {
     try {
       return await tokenize(texts.slice(begin, end), options);
     } catch (error) {
-      await tokenize(texts.slice(0, end), options); // the error tells a text by its place among all
-      throw error;
+      throw textRefusedBehind(error, begin);
     }
   }
 
@@ -137,14 +140,15 @@ export class TextInference {
         'this model pools the tokens of a text into one representation: use encode()',
       );
     requireSignal('signal', options.signal);
-    const { batch, counts } = await this.#windowsOf(texts, options);
+    const overlap = overlapOf(options.windows);
+    const { batch, texts: of } =
+      overlap === undefined
+        ? await this.#whole(texts, options)
+        : await this.#allWindows(texts, options, overlap);
     const offsets = new Int32Array(texts.length + 1);
-    const tokens = counts.length === 0 ? [] : countsOf(batch);
-    let window = 0;
-    for (const [text, count] of counts.entries()) {
-      offsets[text + 1] = offsets[text]!;
-      for (const end = window + count; window < end; window++) offsets[text + 1]! += tokens[window]!;
-    }
+    const tokens = of.length === 0 ? [] : countsOf(batch);
+    for (const [window, text] of of.entries()) offsets[text + 1]! += tokens[window]!;
+    for (let text = 1; text < offsets.length; text++) offsets[text]! += offsets[text - 1]!;
     const shape = [offsets[texts.length]!, this.#parts.dimension()] as const;
     return { representations: await this.#encoded(batch, shape, options), offsets };
   }
@@ -156,23 +160,41 @@ export class TextInference {
     const { passes, pooling } = this.#parts;
     if (pooling !== 'splade') throw refused('pooling', pooling, "'splade', for sparse representations,");
     const { tokensPerChunk: tokens = this.#parts.tokens, signal } = options;
-    const { batch, counts } = await this.#windowsOf(texts, options);
-    const chunks = await inferEntries(passes, batch, { tokens, signal });
-    const rows = joinedRows(chunks, batch.offsets.length - 1, this.#parts.dimension());
-    return counts.length === batch.offsets.length - 1
-      ? rows
-      : joinedWindows(rows, counts, this.#parts.strategy);
+    const dimension = this.#parts.dimension();
+    const infer = async (batch: TokenBatch): Promise<SparseRows> =>
+      joinedRows(await inferEntries(passes, batch, { tokens, signal }), batch.offsets.length - 1, dimension);
+    const overlap = overlapOf(options.windows);
+    if (overlap === undefined) return infer((await this.#whole(texts, options)).batch);
+    const rows = new JoinedWindows(texts.length, this.#parts.strategy, dimension);
+    const most = tokens * PIECE_CHUNKS;
+    await overPieces(this.#pieces(texts, options, { overlap, most }), async (piece) => {
+      rows.add(await infer(piece.batch), piece.texts);
+    });
+    return rows.finish();
   }
 
-  /** The tokens of texts, in one window each where no others are asked for. */
-  async #windowsOf(
-    texts: readonly string[],
-    { prompt, task, windows }: WindowedOptions,
-  ): Promise<WindowBatch> {
-    const overlap = overlapOf(windows);
-    if (overlap !== undefined) return this.#parts.tokenizeWindows(texts, { prompt, task, overlap });
+  /** Texts of which each has one window. */
+  async #whole(texts: readonly string[], { prompt, task }: WindowedOptions): Promise<WindowPiece> {
     const batch = await this.#parts.tokenize(texts, { prompt, task });
-    return { batch, counts: new Int32Array(texts.length).fill(1) };
+    return { batch, texts: Int32Array.from(texts.keys()) };
+  }
+
+  #pieces(
+    texts: readonly string[],
+    { prompt, task }: WindowedOptions,
+    how: { readonly overlap: number; readonly most: number },
+  ): AsyncGenerator<WindowPiece, void, undefined> {
+    return this.#parts.windowPieces(texts, { prompt, task, ...how });
+  }
+
+  /** The windows of texts as one piece: what is made of them, a representation a token, is larger. */
+  async #allWindows(
+    texts: readonly string[],
+    options: WindowedOptions,
+    overlap: number,
+  ): Promise<WindowPiece> {
+    for await (const piece of this.#pieces(texts, options, { overlap, most: Infinity })) return piece;
+    return this.#whole([], options);
   }
 
   /** A tensor [rows, width] of what texts are encoded as. */

@@ -4,7 +4,7 @@ import { refused, requireNumber, requireOneOf, show } from '../options/option-va
 import { interactionLengths, type LateInteraction, type TextTask } from '../model-folder/late-interaction.js';
 import { mostTokens } from '../model-folder/length-limit.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
-import type { TokenBatch, WindowBatch } from '../tokenizer/tokenizer.js';
+import type { TokenBatch, WindowPiece } from '../tokenizer/tokenizer.js';
 import { interactionOf } from './per-token.js';
 import { TokenTasks } from './token-tasks.js';
 
@@ -22,17 +22,21 @@ export interface TextTasks {
     task: TextTask | undefined,
   ): Promise<TokenBatch>;
   /**
-   * Texts that are too long in windows.
+   * Texts that are too long in windows, piece by piece.
    *
    * @param overlap how many tokens a window repeats of the one before it
+   * @param most the least tokens of a piece that is not the last
    * @throws GradCacheError `INPUT` also for queries that are expanded
    */
-  tokenizeWindows(
+  windowPieces(
     texts: readonly string[],
-    prefix: string,
-    overlap: number,
-    task: TextTask | undefined,
-  ): Promise<WindowBatch>;
+    options: {
+      readonly prefix: string;
+      readonly overlap: number;
+      readonly task: TextTask | undefined;
+      readonly most: number;
+    },
+  ): AsyncGenerator<WindowPiece, void, undefined>;
 }
 
 /** How a model reads its texts. @param limit the most tokens of a text that the caller allows; undefined: the model's */
@@ -49,15 +53,15 @@ export function textTasksOf(folder: ModelFolder, limit: number | undefined): Tex
       const length = tasks.lengthOf(task, asked ?? limit, most);
       return tasks.finish(await folder.tokenizer.encode(texts, { maxLength: length, prefix }), task);
     },
-    async tokenizeWindows(texts, prefix, overlap, task) {
+    async *windowPieces(texts, { prefix, overlap, task, most: tokens }) {
       const maxLength = tasks.lengthOf(task, limit, most);
       if (task === 'query' && interaction.queryExpansion !== null)
         throw new GradCacheError(
           'INPUT',
           'windows is given, and queries of this model are expanded to one length: leave it out, or encode them as documents.',
         );
-      const { batch, counts } = await folder.tokenizer.encodeWindows(texts, { maxLength, prefix, overlap });
-      return { batch: tasks.finish(batch, task), counts };
+      const pieces = folder.tokenizer.windowPieces(texts, { maxLength, prefix, overlap }, tokens);
+      for await (const { batch, texts: of } of pieces) yield { batch: tasks.finish(batch, task), texts: of };
     },
   };
 }
@@ -109,15 +113,14 @@ class PooledTexts implements TextTasks {
     return this.#withPrompt(batch, prefix, maxLength);
   }
 
-  async tokenizeWindows(
+  async *windowPieces(
     texts: readonly string[],
-    prefix: string,
-    overlap: number,
-    task: TextTask | undefined,
-  ): Promise<WindowBatch> {
+    { prefix, overlap, task, most }: Parameters<TextTasks['windowPieces']>[1],
+  ): AsyncGenerator<WindowPiece, void, undefined> {
     const maxLength = this.#lengthOf(undefined, task);
-    const windows = await this.#folder.tokenizer.encodeWindows(texts, { maxLength, prefix, overlap });
-    return { ...windows, batch: await this.#withPrompt(windows.batch, prefix, maxLength) };
+    const pieces = this.#folder.tokenizer.windowPieces(texts, { maxLength, prefix, overlap }, most);
+    for await (const piece of pieces)
+      yield { ...piece, batch: await this.#withPrompt(piece.batch, prefix, maxLength) };
   }
 
   /** The batch with the number of tokens at the beginning of its rows that are not pooled. */

@@ -39,3 +39,26 @@ export async function inWindows<T>(
     throw error;
   }
 }
+
+/**
+ * Works on pieces in their order, while the next one is read.
+ *
+ * @throws whatever reading or `work` throws first, once nothing is under way any more
+ */
+export async function overPieces<T>(
+  pieces: AsyncGenerator<T, void, undefined>,
+  work: (piece: T) => Promise<void>,
+): Promise<void> {
+  let working = Promise.resolve();
+  try {
+    for await (const piece of pieces) {
+      await working;
+      working = work(piece);
+      working.catch(() => undefined); // looked at before the next
+    }
+    await working;
+  } catch (error) {
+    await Promise.allSettled([working]);
+    throw error;
+  }
+}

@@ -33,11 +33,7 @@ export function rerankRoute(model: CrossEncoder, service: Service): Route {
       truncate: {
         type: 'boolean',
         default: service.truncate,
-        description: `Whether a pair that is too long is cut, its longer text first. Otherwise ${
-          service.overlap === undefined
-            ? 'it is refused'
-            : 'its text is read in windows beside the whole query, and has the best score of them'
-        }.`,
+        description: `Whether a pair of more than ${model.maxLength} tokens is cut, its longer text first. ${otherwise(model, service)}`,
       },
     },
   };
@@ -86,6 +82,17 @@ export function rerankRoute(model: CrossEncoder, service: Service): Route {
       return { text: `[${items.join(',')}]` };
     },
   };
+}
+
+/** What becomes of a pair that is too long and is not to be cut. */
+function otherwise({ maxLength }: CrossEncoder, { overlap, maxQueue }: Service): string {
+  if (overlap === undefined) return 'Otherwise it is refused (422).';
+  const repeated = overlap === 0 ? '' : `, each of which repeats ${overlap} tokens of the one before it`;
+  return (
+    `Otherwise its text is read in windows${repeated}. Each is read beside the whole query, in ${maxLength} tokens with it, and the ` +
+    'best score of its windows is that of the text. Refused (422) is then a query that takes more than half of a window, and texts of ' +
+    `more than ${maxQueue} windows together; a window counts as a text among those that wait (429).`
+  );
 }
 
 /** The logits of pairs; one that is too long is cut or refused. */

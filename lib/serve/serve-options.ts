@@ -27,7 +27,8 @@ export interface ServeOptions {
   readonly truncate?: boolean | undefined;
   /**
    * Of a cross-encoder: documents that are too long are read in windows, each beside the whole query, and have the greatest score of
-   * them, where a request does not ask for them to be cut. Default: false.
+   * them, where a request does not ask for them to be cut; a query that takes more than half of a window is refused beside them.
+   * Default: false.
    */
   readonly windows?: Windows | undefined;
   /**

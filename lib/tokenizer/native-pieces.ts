@@ -2,6 +2,7 @@ import type { Encoding, Tokenizer as NativeTokenizer, TruncationOptions } from '
 import { GradCacheError } from '../errors.js';
 import { succeeds } from '../files/file-error.js';
 import { requireString, show } from '../options/option-values.js';
+import { textRefused } from './text-refusal.js';
 import type { TextPair } from './token-batch.js';
 
 /**
@@ -81,6 +82,26 @@ export class NativePieces {
     return collected.finish();
   }
 
+  /**
+   * The encodings of the next texts, at their full length. One call at a time.
+   *
+   * @throws GradCacheError `INPUT`, `CHECKPOINT`
+   */
+  async next(
+    texts: readonly Input[],
+    begin: number,
+    { maxLength, prefix = '' }: { readonly maxLength: number; readonly prefix?: string | undefined },
+    kind: InputKind,
+  ): Promise<Encoding[]> {
+    if (begin === 0) this.#requireLength(texts, prefix);
+    this.#setMaxLength(maxLength, { ...kind, whole: true });
+    const started = this.#start(texts, begin, prefix);
+    if (started === undefined) return [];
+    return started.encodings.catch(async (error: unknown) => {
+      throw await this.#failedText(texts, begin, started.end, prefix, error);
+    });
+  }
+
   #start(texts: readonly Input[], begin: number, prefix: string) {
     if (begin >= texts.length) return undefined;
     let characters = 0;
@@ -111,11 +132,14 @@ export class NativePieces {
   #requireLength(texts: readonly Input[], prefix: string): void {
     const long = texts.findIndex((text) => prefix.length + charactersOf(text) > this.#longestText);
     if (long < 0) return;
-    throw new GradCacheError(
-      'INPUT',
-      `Text ${long} has ${charactersOf(texts[long]!)} characters; a tokenizer with patterns of its own takes up to ` +
+    throw textRefused({
+      code: 'INPUT',
+      index: long,
+      text: texts[long]!,
+      problem:
+        `has ${charactersOf(texts[long]!)} characters; a tokenizer with patterns of its own takes up to ` +
         `${this.#longestText}. Cut the text before it is encoded: maxLength cuts tokens, once the patterns have met the whole text.`,
-    );
+    });
   }
 
   /** The library does not say which text it refused. */
@@ -130,12 +154,15 @@ export class NativePieces {
     for (; index < end - 1; index++) {
       if (!(await succeeds(this.#encodeOne(texts[index]!, prefix)))) break;
     }
-    return new GradCacheError(
-      'CHECKPOINT',
-      `The tokenizer cannot take text ${index} (${show(texts[index])}): ${(error as Error).message}. Its vocabulary ` +
-        'lacks a token that its settings name.',
-      { cause: error },
-    );
+    return textRefused({
+      code: 'CHECKPOINT',
+      index,
+      text: texts[index]!,
+      problem:
+        `cannot be taken by the tokenizer: ${(error as Error).message}. Its vocabulary lacks a token that its ` +
+        'settings name.',
+      cause: error,
+    });
   }
 
   #setMaxLength(maxLength: number, { paired, special, whole }: InputKind): void {

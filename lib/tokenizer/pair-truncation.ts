@@ -19,9 +19,7 @@ export function cutPair(
   side: 'left' | 'right',
 ): { ids: number[]; types: number[] } {
   const texts = encoding.getSequenceIds();
-  const lengths = [0, 1].map((text) => texts.filter((of) => of === text).length) as [number, number];
-  const room = maxLength - (texts.length - lengths[0] - lengths[1]);
-  const left = keptOf(lengths, room);
+  const { lengths, left } = pairShares(texts, maxLength);
   const seen = [0, 0];
   const kept = texts.map((text) => {
     if (text !== 0 && text !== 1) return true;
@@ -30,6 +28,20 @@ export function cutPair(
   });
   const isKept = (_: number, token: number): boolean => kept[token]!;
   return { ids: encoding.getIds().filter(isKept), types: encoding.getTypeIds().filter(isKept) };
+}
+
+/**
+ * How many tokens two texts have that are too long together, and how many are left of each.
+ *
+ * @param texts for each token the text that it is of
+ */
+export function pairShares(
+  texts: readonly (number | null | undefined)[],
+  maxLength: number,
+): { lengths: readonly [number, number]; left: readonly [number, number] } {
+  const lengths = [0, 1].map((text) => texts.filter((of) => of === text).length) as [number, number];
+  const room = maxLength - (texts.length - lengths[0] - lengths[1]);
+  return { lengths, left: keptOf(lengths, room) };
 }
 
 /** How many tokens are left of each of two texts that are too long together. Of two that are cut to one length and a token, the longer text has the

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { show } from '../options/option-values.js';
 import { cutPair } from './pair-truncation.js';
+import { textRefused } from './text-refusal.js';
 
 /** Token ids of several texts, end to end, without padding. */
 export interface TokenBatch {
@@ -85,14 +85,26 @@ export class TokenCollector {
     this.append(ids, null);
   }
 
+  /** Tokens of all rows. */
+  get tokens(): number {
+    return this.#offsets[this.#count]!;
+  }
+
+  /** Counts a text that was cut. */
+  countTruncated(): void {
+    this.#truncated++;
+  }
+
   /** Adds a row. @param text the number of the text that it is of */
   append(ids: readonly number[], types: readonly number[] | null, text = this.#count): void {
     const begin = this.#offsets[this.#count]!;
     if (ids.length === 0)
-      throw new GradCacheError(
-        'INPUT',
-        `Text ${text} (${show(this.texts[text])}) has no tokens; leave such texts out.`,
-      );
+      throw textRefused({
+        code: 'INPUT',
+        index: text,
+        text: this.texts[text]!,
+        problem: 'has no tokens; leave such texts out.',
+      });
     const end = begin + ids.length;
     if (end > 0x7fffffff) {
       throw new GradCacheError(

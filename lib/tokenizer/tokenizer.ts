@@ -18,7 +18,13 @@ import { isJsonObject } from '../files/strict-json.js';
 import { splitSpecialTokens } from './split-special-tokens.js';
 import { type TextPair, type TokenBatch, TokenCollector } from './token-batch.js';
 import { readTokenizer } from './read-tokenizer.js';
-import { type WindowBatch, WindowCollector } from './token-windows.js';
+import {
+  joinedPieces,
+  overlapProblem,
+  type WindowBatch,
+  WindowCollector,
+  type WindowPiece,
+} from './token-windows.js';
 import { bareTokenizer, buildTokenizer } from './tokenizer-classes.js';
 import { parseTokenizerFiles } from './tokenizer-files.js';
 import { unusable } from './tokenizer-refusal.js';
@@ -28,7 +34,7 @@ import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 export type { Filling } from './filling.js';
 export type { TextPair, TokenBatch } from './token-batch.js';
-export type { WindowBatch } from './token-windows.js';
+export type { WindowBatch, WindowPiece } from './token-windows.js';
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 /** How {@link Tokenizer.encode} turns texts into ids. */
@@ -231,34 +237,55 @@ export class Tokenizer {
 
   /**
    * As {@link Tokenizer.encode} and {@link Tokenizer.encodePairs}, but of a text that is too long nothing is cut off: it has several
-   * rows, each with the special tokens and the prefix. Of a pair, each row has the whole first text and a part of the second.
+   * rows, each with the special tokens and the prefix. Of a pair, each row has the first text and a part of the second; the first
+   * text is cut as {@link Tokenizer.encodePairs} cuts it: to half of a row, where both are longer than that.
    *
    * @param options.overlap how many tokens a row repeats of the one before it. Default: 0
-   * @throws GradCacheError `INPUT` also where a row would have no room for the text
+   * @throws GradCacheError `INPUT` also for an overlap that leaves a row no room, and where a prefix does
    */
-  encodeWindows(
+  async encodeWindows(
     texts: readonly string[] | readonly TextPair[],
     options: EncodeOptions & { readonly overlap?: number },
   ): Promise<WindowBatch> {
-    return this.#inTurn(() => {
-      checkKnown("a tokenizer's encodeWindows", options, ['maxLength', 'prefix', 'overlap']);
-      const { overlap = 0, maxLength, prefix = '' } = options;
-      requireNumber('overlap', overlap, { from: 0, whole: true });
-      const paired = Array.isArray(texts) && Array.isArray(texts[0]);
-      if (paired) requireTextPairs('pairs', texts);
-      else requireTexts('texts', texts);
-      const kind = paired ? this.#pairs : this.#singles;
-      // What is wrong with maxLength itself is told with the first text.
-      const room = Number.isSafeInteger(maxLength) ? maxLength - kind.special : Infinity;
-      if (overlap > 0 && overlap >= room)
-        throw refused(
-          'overlap',
-          overlap,
-          `less than ${room} (a window has ${maxLength} tokens, ${kind.special} special)`,
-        );
-      const collector = new WindowCollector(texts, { maxLength, overlap, prefix, typed: kind.typed });
-      return this.#pieces.collect(texts, { maxLength, prefix }, { ...kind, whole: true }, collector);
-    });
+    const pieces: WindowPiece[] = [];
+    for await (const piece of this.windowPieces(texts, options, Infinity)) pieces.push(piece);
+    return joinedPieces(pieces, texts.length);
+  }
+
+  /**
+   * The windows of {@link Tokenizer.encodeWindows} piece by piece, as they are taken: memory grows neither with the number of
+   * the texts nor with the windows of one.
+   *
+   * @param most the least tokens of a piece that is not the last
+   * @throws GradCacheError `INPUT` as there
+   */
+  async *windowPieces(
+    texts: readonly string[] | readonly TextPair[],
+    options: EncodeOptions & { readonly overlap?: number },
+    most: number,
+  ): AsyncGenerator<WindowPiece, void, undefined> {
+    checkKnown("a tokenizer's encodeWindows", options, ['maxLength', 'prefix', 'overlap']);
+    const { overlap = 0, maxLength, prefix = '' } = options;
+    requireNumber('overlap', overlap, { from: 0, whole: true });
+    requireNumber('most', most, { from: 1, infinite: true });
+    const paired = Array.isArray(texts) && Array.isArray(texts[0]);
+    if (paired) requireTextPairs('pairs', texts);
+    else requireTexts('texts', texts);
+    requireString('prefix', prefix);
+    const kind = paired ? this.#pairs : this.#singles;
+    // What is wrong with maxLength itself is told with the first text.
+    const wrong = Number.isSafeInteger(maxLength) ? overlapProblem(overlap, maxLength, kind) : undefined;
+    if (wrong !== undefined) throw new GradCacheError('INPUT', `overlap ${wrong}`);
+    const settings = { maxLength, overlap, prefix, typed: kind.typed, side: this.truncationSide };
+    const collector = new WindowCollector(texts, settings, most);
+    let text = 0;
+    // Other calls take their turns between two pieces.
+    do {
+      const encodings = await this.#inTurn(() => this.#pieces.next(texts, text, { maxLength, prefix }, kind));
+      for (const encoding of encodings) yield* collector.add(encoding, text++);
+    } while (text < texts.length);
+    const rest = collector.rest();
+    if (rest.texts.length > 0) yield rest;
   }
 
   async #encode(texts: readonly Input[], options: EncodeOptions, kind: InputKind): Promise<TokenBatch> {

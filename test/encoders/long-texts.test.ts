@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { before, test } from 'node:test';
+import { promisify } from 'node:util';
 import { CrossEncoder, TextEncoder, Tokenizer, type SparseRows } from '../../lib/index.js';
 import { smallTokenizer } from './small-model.js';
 
@@ -96,10 +98,96 @@ test('a cross-encoder reads documents in windows beside the whole query, and the
   assertNear(scores, [(await model.predict([[query, SHORT]]))[0]!, best]);
   const ranked = await model.rank(query, [LONG, SHORT], { windows: { overlap: 0 } });
   assertNear([ranked.find(({ index }) => index === 0)!.score], [best]);
-  await assert.rejects(model.predict([[LONG, SHORT]], { windows: true }), {
+});
+
+test('a first text that fills a window is cut as it is without windows, and the second is read to its end', async () => {
+  // [CLS], [SEP] and [SEP] leave 6 of 9 tokens for both texts.
+  using model = CrossEncoder.create(config, tokenizer, { maxLength: 9, seed: 3 });
+  const half = WORDS.slice(0, 3).join(' ');
+  const best = Math.max(...(await model.predict(pieces(3).map((part): [string, string] => [half, part]))));
+  const pairs: [string, string][] = [
+    [LONG, SHORT],
+    [LONG, LONG],
+    [LONG, ''],
+  ];
+  const scores = await model.predict(pairs, { windows: true });
+  const cut = await model.predict(pairs);
+  assertNear(scores, [cut[0]!, best, cut[2]!]);
+  const { batch, counts } = await model.tokenizeWindows(pairs);
+  const whole = await model.tokenize(pairs);
+  assert.deepEqual([...counts], [1, pieces(3).length, 1]);
+  assert.equal(batch.truncated, 3);
+  const row = ({ ids, offsets }: typeof batch, place: number) => [
+    ...ids.subarray(offsets[place], offsets[place + 1]),
+  ];
+  for (const [of, at] of [
+    [0, 0],
+    [1, 1],
+    [2, 1 + pieces(3).length],
+  ] as const)
+    assert.deepEqual(row(batch, at), row(whole, of), 'the first window is what is left without windows');
+  await assert.rejects(model.predict(pairs, { windows: { overlap: 3 } }), {
     code: 'INPUT',
-    message: /Text 0 .* leaves no room in windows of 9 tokens: 17 are in each of them/,
+    message: /^overlap is 3; less than 3 \(a window has 9 tokens, 3 special, and a first text can have half/,
   });
+});
+
+test('windows of one long text are made and pooled in pieces, and come to the same', async () => {
+  const long = Array.from({ length: 500 }, (_, k) => WORDS[(k * 5) % WORDS.length]).join(' ');
+  const pieces = async (texts: readonly string[], most: number) => {
+    const found: number[][] = [];
+    let longest = 0;
+    for await (const { batch, texts: of } of tokenizer.windowPieces(
+      texts,
+      { maxLength: 8, overlap: 4 },
+      most,
+    )) {
+      longest = Math.max(longest, batch.ids.length);
+      for (const [row, text] of of.entries())
+        found.push([text, ...batch.ids.subarray(batch.offsets[row], batch.offsets[row + 1])]);
+    }
+    return { found, longest };
+  };
+  const texts = [SHORT, long, SHORT];
+  const few = await pieces(texts, 40);
+  const all = await pieces(texts, Infinity);
+  assert.deepEqual(few.found, all.found);
+  assert.ok(few.longest < 48 && all.longest > 1500, `${few.longest}, ${all.longest}`);
+  using encoder = TextEncoder.create(config, tokenizer, { pooling: 'splade', maxLength: 8, seed: 3 });
+  const [windows, once] = [{ overlap: 4 }, await encoder.encodeSparse(texts, { windows: { overlap: 4 } })];
+  const small = await encoder.encodeSparse(texts, { windows, tokensPerChunk: 16 });
+  for (const [row, values] of dense(small).entries()) assertNear(values, dense(once)[row]!);
+  using model = CrossEncoder.create(config, tokenizer, { maxLength: 9, seed: 3 });
+  const pairs = texts.map((text): [string, string] => ['the mat', text]);
+  assertNear(
+    await model.predict(pairs, { windows: true, tokensPerChunk: 16 }),
+    await model.predict(pairs, { windows: true }),
+  );
+});
+
+test('one long text takes little memory', async () => {
+  // All windows together would be 2 MB of tokens and 240 MB of representations.
+  const script = `
+    import { TextEncoder, Tokenizer } from ${JSON.stringify(new URL('../../lib/index.js', import.meta.url).href)};
+    const words = Array.from({ length: 4000 }, (_, k) => 'w' + k);
+    const vocab = Object.fromEntries(['[PAD]', '[UNK]', ...words].map((word, id) => [word, id]));
+    const tokenizer = await Tokenizer.fromJson(JSON.stringify({
+      version: '1.0', added_tokens: [], pre_tokenizer: { type: 'Whitespace' },
+      model: { type: 'WordLevel', vocab, unk_token: '[UNK]' },
+    }));
+    const config = {
+      model_type: 'bert', vocab_size: 4002, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 1,
+      intermediate_size: 8, max_position_embeddings: 32, initializer_range: 0.5,
+    };
+    const encoder = TextEncoder.create(config, tokenizer, { pooling: 'splade', maxLength: 32 });
+    const text = Array.from({ length: 60_000 }, (_, k) => words[(k * 7919) % 4000]).join(' ');
+    await encoder.encodeSparse(['w1 w2'], { windows: true });
+    const before = process.resourceUsage().maxRSS;
+    await encoder.encodeSparse([text], { windows: { overlap: 24 } });
+    console.log((process.resourceUsage().maxRSS - before) / 1024);
+  `;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+  assert.ok(Number(stdout) < 250, `${stdout} MiB`);
 });
 
 test('windows are refused where they have no meaning, and settings of another kind', async () => {

@@ -115,6 +115,7 @@ const TARGETS: Readonly<
       backwardChunk: [ofTexts, ticket, Tensor.from(new Float32Array(10), { shape: [10, 1] }), 0],
       tokenize: [[['w1', 'w2']], {}],
       tokenizeWindows: [[['w1', 'w2']], {}],
+      windowPieces: [[['w1', 'w2']], {}, 10],
       predict: [[['w1', 'w2']], {}],
       rank: ['w1', ['w2'], {}],
       setPrompt: ['query', 'query: '],

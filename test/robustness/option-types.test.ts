@@ -799,6 +799,15 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => cross.tokenizeWindows([['w1', 'w2']], options),
     options: { prompt: ['text'], overlap: ['number'] },
   },
+  'CrossEncoder.windowPieces': {
+    call: (options) => cross.windowPieces([['w1', 'w2']], options, 10).next(),
+    options: { prompt: ['text'], overlap: ['number'] },
+  },
+  'Tokenizer.windowPieces': {
+    call: (options) => tokenizer.windowPieces(['w1'], options, 10).next(),
+    options: { maxLength: ['number'], overlap: ['number'], prefix: ['text'] },
+    base: { maxLength: 10 },
+  },
   'Tokenizer.encodeWindows': {
     call: (options) => tokenizer.encodeWindows(['w1'], options),
     options: { maxLength: ['number'], overlap: ['number'], prefix: ['text'] },

@@ -150,16 +150,25 @@ test('a cross-encoder reads long texts in windows where it is asked to', async (
   assert.ok(Math.abs(cut[0]!.score - whole!) < 1e-6);
   const query = await ask({ query: 'which dog '.repeat(20), texts: ['a', documents[0]] });
   assert.equal(query.status, 422);
-  assert.match(query.text, /texts\[0\]:? .*leaves no room in windows of 32 tokens/);
+  assert.match(query.text, /query has more than half of the tokens of a window \(32\).*truncate: true/);
+  assert.equal((await ask({ query: 'which dog '.repeat(20), truncate: true })).status, 200);
   const many = await ask({ texts: ['bread '.repeat(3000)] });
   assert.equal(many.status, 422);
   assert.match(many.text, /texts have more than 60 windows/);
   const { text } = await client.request('/openapi.json');
-  assert.match(text, /read in windows beside the whole query/);
+  assert.match(
+    text,
+    /read in windows, each of which repeats 3 tokens .* beside the whole query, in 32 tokens/,
+  );
+  assert.match(
+    text,
+    /Refused \(422\) is then a query .* more than 60 windows together; a window counts as a text/,
+  );
   await assert.rejects(serve(model, { port: 0, windows: true, truncate: true }), { code: 'INPUT' });
   await assert.rejects(serve(model, { port: 0, windows: { overlap: 30 } }), {
     code: 'INPUT',
-    message: /^overlap is 30; less than \d+ \(a window has 32 tokens, \d special\) is needed/,
+    message:
+      /^overlap is 30; less than \d+ \(a window has 32 tokens, \d special, and a first text can have half/,
   });
   using encoder = tinyModel();
   await assert.rejects(serve(encoder, { port: 0, windows: true }), {
