@@ -5,7 +5,6 @@ import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import { readColumns } from '../evaluation/records.js';
 import type { ScoresPairs } from '../evaluation/scores-pairs.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
-import { windowedScorer } from '../evaluation/windowed.js';
 import { refuseOverwriting } from '../files/overwrite.js';
 import { LIMITS, type Limit } from '../mining/choose.js';
 import { mineHardNegatives, type MinedNegatives } from '../mining/mine.js';
@@ -28,7 +27,7 @@ import { ROW_FORMATS, type RowFormat, writeRowFile } from './row-file.js';
 import { FORMAT_NAMES, howToRead, TABLE_FLAGS } from './table-flags.js';
 import type { ProgressLine } from './terminal.js';
 import { furtherTexts } from './texts.js';
-import { windowFlags, windowsOf } from './window-flags.js';
+import { scorerWithWindows, windowFlags, windowsOf } from './window-flags.js';
 
 const DATA_FLAGS = {
   data: text('FILE', 'pairs of anchor and positive; hf:OWNER/NAME/PART:SPLIT is of the hub'),
@@ -65,7 +64,13 @@ const MINING_FLAGS = {
     'FOLDER|NAME',
     "a cross-encoder or another encoder, whose scores count in place of the model's",
   ),
-  ...windowFlags('documents that are too long in windows: of a --judge that is a cross-encoder'),
+  'judge-max-length': number(
+    'TOKENS',
+    "as --max-length, of the judge: of a cross-encoder tokens of both texts together; default: the judge's own",
+  ),
+  ...windowFlags(
+    'documents that are too long in windows, each beside the anchor, which can have half of a window: of a --judge that\nis a cross-encoder',
+  ),
   block: number('DOCUMENTS', 'documents encoded and searched at a time; bounds memory; default 8192'),
   cache: text(
     'FOLDER',
@@ -155,6 +160,8 @@ async function mine(
     );
   if (windowsOf(given) !== undefined && given.text('judge') === undefined)
     throw needsCrossEncoder('there is none');
+  if (given.count('judge-max-length') !== undefined && given.text('judge') === undefined)
+    throw new UsageError('--judge-max-length is for a --judge, and there is none: leave it out.');
   const columns = columnsOf(given);
   const prompts = { query: promptOf(given, 'query-prompt'), document: promptOf(given, 'document-prompt') };
   const located = await onEach(ranks, 'fetching from the hub', () =>
@@ -218,17 +225,22 @@ async function openJudge(
   const own = args.with(
     new Map<string, unknown>([
       ['model', folder],
-      ['max-length', undefined],
+      ['max-length', args.count('judge-max-length')],
       ['route', undefined],
     ]),
   );
+  const opening = { ...how, lengthFlag: '--judge-max-length' };
   if (await onEach(ranks, 'looking at the judge', () => isCrossEncoderFolder(folder))) {
-    const judge = await openCrossEncoder(own, how);
+    const judge = await openCrossEncoder(own, opening);
     opened.push(judge);
-    return sharedScorer(windowedScorer(judge, windowsOf(args)), ranks);
+    if (judge.labels !== 1)
+      throw new UsageError(
+        `--judge is ${folder}, which gives a pair ${judge.labels} numbers; a cross-encoder with one label is needed.`,
+      );
+    return sharedScorer(scorerWithWindows(judge, windowsOf(args)), ranks);
   }
   if (windowsOf(args) !== undefined) throw needsCrossEncoder(`${folder} is none`);
-  const judge = await openModel(own, how);
+  const judge = await openModel(own, opening);
   opened.push(judge);
   return withCache(own, ranks === null ? judge : sharedEncoder(judge, ranks), judge.device, ranks);
 }

@@ -49,6 +49,8 @@ export interface Opening {
   readonly progress: ProgressLine;
   readonly signal: AbortSignal;
   readonly ranks: Ranks | null;
+  /** The flag of its length limit, for messages. Default: `--max-length`. */
+  readonly lengthFlag?: string;
 }
 
 /** A text encoder; or two, of a folder with a Router. */
@@ -130,7 +132,7 @@ interface Encoder {
 /** Loads a model of the folder that the flags name, and says where. Every rank loads it. */
 export async function openWith<Model extends Encoder>(
   args: Arguments,
-  { progress, signal, ranks }: Opening,
+  { progress, signal, ranks, lengthFlag = '--max-length' }: Opening,
   load: (folder: string, options: TextEncoderOptions) => Promise<Model>,
 ): Promise<Model> {
   const given = args.required('model', MODEL_FLAGS.model);
@@ -147,7 +149,7 @@ export async function openWith<Model extends Encoder>(
   } catch (error) {
     model?.dispose();
     throw error instanceof SettingError && error.path === 'maxLength'
-      ? new UsageError(`--max-length ${error.problem}`)
+      ? new UsageError(`${lengthFlag} ${error.problem}`)
       : error;
   }
   const where = ranks === null ? model!.device : `${ranks.size} × ${ranks.device.split(':')[0]}`;

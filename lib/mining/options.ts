@@ -222,6 +222,9 @@ function requireJudge(judge: ScoresPairs | EncodesTexts): void {
   const { predict, encode } = (judge ?? {}) as Partial<ScoresPairs & EncodesTexts>;
   if (typeof predict !== 'function' && typeof encode !== 'function')
     throw refused('judge', judge, 'a CrossEncoder or TextEncoder, or an object with predict() or encode(),');
+  const { labels = 1 } = judge as { readonly labels?: unknown };
+  if (typeof predict === 'function' && labels !== 1)
+    throw refused('the number of labels of judge', labels, 'one, a score for a pair,');
   if (typeof predict !== 'function') requireDense('judge', judge as EncodesTexts);
 }
 

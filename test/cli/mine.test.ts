@@ -114,11 +114,49 @@ test('a judge reads long documents in windows, and no other model does', async (
     for (const [place, score] of (scores as unknown as number[]).entries())
       assert.ok(Math.abs(score - expected[place]!) < 1e-6);
   }
+  const labels = join(folder, 'labels');
+  using several = CrossEncoder.create(TINY_CONFIG, await Tokenizer.fromFile(TOKENIZER), { labels: 3 });
+  await several.save(labels);
   for (const [message, ...judges] of [
     [/^--windows is for a --judge that is a cross-encoder, and there is none/],
     [/^--windows is for a --judge that is a cross-encoder, and .*model is none/, '--judge', model],
+    [/^--judge is .*labels, which gives a pair 3 numbers; a cross-encoder with one label/, '--judge', labels],
+    [/^--window-overlap is 9; less than 5 \(a window has 14/, '--judge', judge, '--window-overlap', '9'],
+    [/^--judge-max-length is for a --judge, and there is none/, '--judge-max-length', '9'],
+    [/^--judge-max-length is 900; .* is needed/, '--judge', judge, '--judge-max-length', '900'],
   ] as const)
-    await assert.rejects(runCommand(mineCommand, [...args, '--windows', ...judges]), { message });
+    await assert.rejects(
+      runCommand(mineCommand, [...args, ...(judges[0]?.endsWith('length') ? [] : ['--windows']), ...judges]),
+      { code: 'INPUT', message },
+    );
+});
+
+test('a judge has a length limit of its own, and its long anchors are cut in windows', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const judge = join(folder, 'judge');
+  const tokenizer = await Tokenizer.fromFile(TOKENIZER);
+  using cross = CrossEncoder.create(TINY_CONFIG, tokenizer, { maxLength: 14, seed: 5 });
+  await cross.save(judge);
+  using short = await CrossEncoder.load(judge, { maxLength: 10 });
+  const rows = pairs(6);
+  const long = (place: number) => [1, 2, 3, 0].map((k) => rows[(place + k) % 6]!.positive).join(' ');
+  const given = rows.map((_, place) => ({ anchor: long(place), positive: long(place + 1) }));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), given);
+  const output = join(folder, 'lists.jsonl');
+  const args = ['--model', model, '--device', 'cpu', '--data', data, '--output', output];
+  const how = ['--rows', 'labeled-pair', '--scores', '--judge', judge, '--max-length', '12'];
+  for (const [scorer, windows, ...flags] of [
+    [cross, false],
+    [short, false, '--judge-max-length', '10'],
+    [short, true, '--judge-max-length', '10', '--windows'],
+  ] as const) {
+    await runCommand(mineCommand, [...args, ...how, ...flags]);
+    for (const { anchor, positive, score } of await rowsIn(output)) {
+      const [expected] = await scorer.predict([[String(anchor), String(positive)]], { windows });
+      assert.ok(Math.abs(Number(score) - expected!) < 1e-6, flags.join(' '));
+    }
+  }
 });
 
 test('two processes mine what one does', async (t) => {
