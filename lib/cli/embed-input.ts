@@ -1,7 +1,8 @@
-import { hasColumns, readTexts } from '../evaluation/file-texts.js';
+import { hasColumns, placeOf, readPlacedTexts, type PlacedText } from '../evaluation/file-texts.js';
 import { readColumns } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
+import { refusedText, textRefused } from '../tokenizer/text-refusal.js';
 import type { TextRow } from '../vectors/vector-format.js';
 import { type Arguments, UsageError } from './flags.js';
 import { unlessAborted } from './interrupt.js';
@@ -18,7 +19,7 @@ export function openRows(args: Arguments, input: string): AsyncGenerator<TextRow
       );
     const how = howToRead(args, input, 'input-format');
     return keep.length === 0
-      ? withoutColumns(readTexts(input, column, { ...how, names: FILE_FLAGS.input }))
+      ? withoutColumns(readPlacedTexts(input, column, { ...how, names: FILE_FLAGS.input }))
       : withColumns(input === '-' ? '/dev/stdin' : input, column, requireKept(keep, args), how);
   }
   const useless = ['input-format', 'keep', ...Object.keys(TABLE_FLAGS)].find(
@@ -30,7 +31,7 @@ export function openRows(args: Arguments, input: string): AsyncGenerator<TextRow
     );
   if (hasColumns(input))
     throw new UsageError(`${input} has columns: say which holds the texts with --column NAME.`);
-  return withoutColumns(readTexts(input, undefined, { names: FILE_FLAGS.input }));
+  return withoutColumns(readPlacedTexts(input, undefined, { names: FILE_FLAGS.input }));
 }
 
 /** JSON lines have the text and the vector under names of their own. */
@@ -47,8 +48,8 @@ function requireKept(keep: readonly string[], args: Arguments): readonly string[
   return keep;
 }
 
-async function* withoutColumns(texts: AsyncIterable<string>): AsyncGenerator<TextRow, void, undefined> {
-  for await (const text of texts) yield { text, kept: {} };
+async function* withoutColumns(texts: AsyncIterable<PlacedText>): AsyncGenerator<TextRow, void, undefined> {
+  for await (const text of texts) yield { ...text, kept: {} };
 }
 
 /** A row without a column that is kept has null there; a column that none of the first rows has is a mistake. */
@@ -61,7 +62,9 @@ async function* withColumns(
   const optional = keep.filter((name) => name !== column);
   const missing = new Set(optional);
   let rows = 0;
-  const options = { ...how, names: FILE_FLAGS.input, emptyTexts: true, optional };
+  let place = '';
+  const check = (_: unknown, line: number, file: string): undefined => void (place = placeOf(file, line));
+  const options = { ...how, names: FILE_FLAGS.input, emptyTexts: true, optional, check };
   for await (const row of readColumns(path, [column], options)) {
     const kept: Record<string, string | null> = {};
     for (const name of keep) {
@@ -69,7 +72,7 @@ async function* withColumns(
       if (kept[name] !== null) missing.delete(name);
     }
     if (++rows === LOOKED_AT) requireNone(missing, path);
-    yield { text: row[column]!, kept };
+    yield { text: row[column]!, place, kept };
   }
   requireNone(missing, path);
 }
@@ -109,4 +112,13 @@ export async function* inBlocks(
     block = [];
   }
   if (block.length > 0) yield block;
+}
+
+/** The error with the place of the text that it refuses, of some rows. Of several ranks each encodes some of them: the text tells which. */
+export function namedByPlace(error: unknown, rows: readonly TextRow[]): unknown {
+  const refusal = refusedText(error);
+  if (refusal === undefined) return error;
+  const own = rows[refusal.index];
+  const row = own?.text === refusal.text ? own : rows.find(({ text }) => text === refusal.text);
+  return row === undefined ? error : textRefused(refusal, `${row.place}: the text ${show(row.text)}`);
 }

@@ -12,7 +12,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { VECTOR_FORMATS, type TextRow, type VectorFormat } from '../vectors/vector-format.js';
 import { VectorWriter, type WriterSettings } from '../vectors/vector-writer.js';
 import type { Command, Console } from './command.js';
-import { inBlocks, openRows } from './embed-input.js';
+import { inBlocks, namedByPlace, openRows } from './embed-input.js';
 import { refuseFlags } from './evaluate-flags.js';
 import { type Arguments, type Flags, list, number, onOff, text, UsageError } from './flags.js';
 import { locateData } from './hub.js';
@@ -195,7 +195,9 @@ async function embed(
           // The first block of a run that is gone on with is encoded again, to see that it comes to the same.
           if (begun > part.length && begun <= done) return null;
           const texts = part.map((row) => row.text);
-          return encodeTexts(encoder, texts, options, task);
+          return encodeTexts(encoder, texts, options, task).catch((error: unknown) => {
+            throw namedByPlace(error, part);
+          });
         };
         let seen = 0;
         // Ranks exchange what they encode, and so encode a block after the other.

@@ -44,7 +44,7 @@ import {
   TASK_FLAGS,
 } from './evaluate-flags.js';
 import { measurePictures } from './evaluate-pictures.js';
-import type { Arguments, Flags } from './flags.js';
+import { type Arguments, type Flags, UsageError } from './flags.js';
 import { unlessAborted } from './interrupt.js';
 import { dimensionsOf, needsRoute, openEither, openModel, type OpenedEncoder } from './model.js';
 import { measuresOf, type How, type Measured } from './measured.js';
@@ -113,8 +113,17 @@ const DOCUMENT_PROMPTS = ['document-prompt', 'document-prompt-text'];
 
 const isCrossEncoder = (model: OpenedEncoder | CrossEncoder): model is CrossEncoder => scoresPairs(model);
 
-/** An encoder as a task uses it: with long texts in windows, where they are asked for, and shared out over ranks. */
+/**
+ * An encoder as a task uses it: with long texts in windows, where they are asked for, and shared out over ranks.
+ *
+ * @throws UsageError for a model with a representation for each token, but in retrieval
+ */
 function shared(args: Arguments, model: OpenedEncoder, ranks: Ranks | null): EncodesTexts {
+  const task = args.text('task') ?? 'retrieval';
+  if (model.perToken && task !== 'retrieval')
+    throw new UsageError(
+      `--task ${task} takes one representation of a text, and this model has one for each token: --task retrieval measures it.`,
+    );
   return sharedEncoder(withWindows(model, windowsOf(args)), ranks);
 }
 
@@ -135,8 +144,9 @@ function comparing(
     return { by: sharedScorer(scorerWithWindows(model, windowsOf(args)), ranks), how: {} };
   }
   requireOne(model);
+  const by = shared(args, model, ranks);
   const similarity = saySimilarity(asked, model, progress);
-  return { by: shared(args, model, ranks), how: { similarity, dimensions: dimensionsOf(args, model) } };
+  return { by, how: { similarity, dimensions: dimensionsOf(args, model) } };
 }
 
 async function measureClustering(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {

@@ -18,6 +18,7 @@ import { interruptible } from './interrupt.js';
 import type { Measured } from './measured.js';
 import { DIMENSIONS_FLAG, MODEL_FLAGS } from './model.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
+import { namingLines } from './text-places.js';
 import { windowFlags, windowsOf } from './window-flags.js';
 
 const EVALUATION_WINDOWS = windowFlags(
@@ -71,7 +72,7 @@ async function evaluate(args: Arguments, { progress, print }: Console, ranks: Ra
       const located = await onEach(ranks, 'fetching from the hub', () =>
         locateData(args, DATA_FLAGS, progress, signal),
       );
-      return MEASURES[task](located, { progress, signal, ranks });
+      return namingLines(located, () => MEASURES[task](located, { progress, signal, ranks }));
     },
     progress,
     () => 'Nothing was measured.',

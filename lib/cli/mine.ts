@@ -8,7 +8,13 @@ import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
 import { refuseOverwriting } from '../files/overwrite.js';
 import { LIMITS, type Limit } from '../mining/choose.js';
 import { mineHardNegatives, type MinedNegatives } from '../mining/mine.js';
-import { MINED_FORMATS, readMiningOptions, SAMPLINGS, type MiningOptions } from '../mining/options.js';
+import {
+  MINED_FORMATS,
+  readMiningOptions,
+  requireDense,
+  SAMPLINGS,
+  type MiningOptions,
+} from '../mining/options.js';
 import { describeMining } from '../mining/statistics.js';
 import { isCrossEncoderFolder } from '../model-folder/is-cross-encoder-folder.js';
 import { folderDigest } from '../model-folder/folder-digest.js';
@@ -26,6 +32,7 @@ import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { ROW_FORMATS, type RowFormat, writeRowFile } from './row-file.js';
 import { FORMAT_NAMES, howToRead, TABLE_FLAGS } from './table-flags.js';
 import type { ProgressLine } from './terminal.js';
+import { namingLines } from './text-places.js';
 import { furtherTexts } from './texts.js';
 import { scorerWithWindows, windowFlags, windowsOf } from './window-flags.js';
 
@@ -182,11 +189,16 @@ async function mine(
   try {
     const model = await openModel(args, { progress, signal, ranks });
     opened.push(model);
+    requireDenseModel('--model', model);
     const judge = await openJudge(args, { progress, signal, ranks }, opened);
-    const mined = await mineHardNegatives(
-      await withCache(args, ranks === null ? model : sharedEncoder(model, ranks), model.device, ranks),
-      readColumns(data, columns, { ...how, signal }),
-      {
+    const encoder = await withCache(
+      args,
+      ranks === null ? model : sharedEncoder(model, ranks),
+      model.device,
+      ranks,
+    );
+    const mined = await namingLines(located, () =>
+      mineHardNegatives(encoder, readColumns(data, columns, { ...how, signal }), {
         ...options,
         columns,
         corpus,
@@ -194,7 +206,7 @@ async function mine(
         ...(judge && { judge }),
         signal,
         onProgress: (done, total, what) => progress.show(`${done} of ${total} ${what}`),
-      },
+      }),
     );
     await onFirst(ranks, 'writing', () => writeRowFile(output, format, mined, () => throwIfAborted(signal)));
     return { mined, format };
@@ -242,7 +254,17 @@ async function openJudge(
   if (windowsOf(args) !== undefined) throw needsCrossEncoder(`${folder} is none`);
   const judge = await openModel(own, opening);
   opened.push(judge);
+  requireDenseModel('--judge', judge);
   return withCache(own, ranks === null ? judge : sharedEncoder(judge, ranks), judge.device, ranks);
+}
+
+/** @throws UsageError for a model without one dense representation of a text, by its flag */
+function requireDenseModel(flag: string, model: EncodesTexts): void {
+  try {
+    requireDense(flag, model);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
 }
 
 const needsCrossEncoder = (why: string): UsageError =>

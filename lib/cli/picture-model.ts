@@ -17,7 +17,7 @@ import type { TowerOptions } from '../images/tower-weights.js';
 import { chooseDevice } from '../tensor/memory.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { folderOfHeldOut } from '../training/picture-paths.js';
-import type { Arguments } from './flags.js';
+import { type Arguments, UsageError } from './flags.js';
 import { refuseFlags } from './evaluate-flags.js';
 import { locateModel } from './hub.js';
 import { WINDOW_FLAGS, withWindows } from './window-flags.js';
@@ -90,6 +90,11 @@ export async function openTextTower(
   }
   const { dimension, prompts } = model;
   try {
+    if (model.perToken)
+      throw new UsageError(
+        '--model has a representation for each token, and embed writes one vector a text: gradcache evaluate --task retrieval measures ' +
+          'such a model.',
+      );
     const encoder = sharedEncoder(withWindows(model, windows), how.ranks);
     return { dimension, prompts, encoder, dispose: () => model.dispose() };
   } catch (error) {

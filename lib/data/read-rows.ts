@@ -15,7 +15,7 @@ export interface RowOptions extends Omit<RecordOptions, 'header' | 'lists'> {
   /** A text may be empty, or have nothing but white space in it. */
   readonly emptyTexts?: boolean;
   /** What is wrong with a row, where anything is: it is a bad line then. */
-  readonly check?: (row: Row, line: number) => string | undefined;
+  readonly check?: (row: Row, line: number, file: string) => string | undefined;
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
   /** Columns whose values are lists of texts, or the JSON of such lists. A row has the JSON there. */
@@ -57,7 +57,7 @@ export async function* readRows(
       for (const record of block) {
         columns ??= columnsOf(record)?.filter((name) => !beside.includes(name));
         const row = toRow(record, columns, options);
-        const reason = typeof row === 'string' ? row : options.check?.(row, record.line);
+        const reason = typeof row === 'string' ? row : options.check?.(row, record.line, file);
         if (typeof row === 'string' || reason !== undefined) {
           bad++;
           onBadLine({ file, line: record.line, reason: reason! });

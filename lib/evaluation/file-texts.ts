@@ -7,6 +7,13 @@ import { cutRegions, isDecoded, lineEnds, readRegions } from '../data/text-strea
 import { GradCacheError } from '../errors.js';
 import { readColumns, type TaskOptions } from './records.js';
 
+/** A text of a file, and where it stands. */
+export interface PlacedText {
+  readonly text: string;
+  /** The file, and the line that it begins in, or its row: `corpus.csv, line 3`. */
+  readonly place: string;
+}
+
 /**
  * The texts of a file, one after the other: its lines, or one column of a data file. An empty line or value is an empty
  * text, so that rows stay with their lines.
@@ -21,11 +28,22 @@ export async function* readTexts(
   column: string | undefined,
   how: Omit<TaskOptions, 'columns'> & { readonly names: SettingNames },
 ): AsyncGenerator<string, void, undefined> {
+  for await (const { text } of readPlacedTexts(input, column, how)) yield text;
+}
+
+/** {@link readTexts} with the place of each text. */
+export async function* readPlacedTexts(
+  input: string,
+  column: string | undefined,
+  how: Omit<TaskOptions, 'columns'> & { readonly names: SettingNames },
+): AsyncGenerator<PlacedText, void, undefined> {
   const { names } = how;
   if (column !== undefined) {
     const path = input === '-' ? '/dev/stdin' : input;
-    for await (const row of readColumns(path, [column], { ...how, emptyTexts: true }))
-      yield row[column] as string;
+    let place = '';
+    const check = (_: unknown, line: number, file: string): undefined => void (place = placeOf(file, line));
+    for await (const row of readColumns(path, [column], { ...how, check, emptyTexts: true }))
+      yield { text: row[column] as string, place };
     return;
   }
   if (hasColumns(input)) {
@@ -43,10 +61,15 @@ export async function* readTexts(
     for (const [index, raw] of lines.entries()) {
       if (!isDecoded(raw))
         throw new GradCacheError('INPUT', `${input}, line ${line + index}: it is not UTF-8 text.`);
-      yield raw.endsWith('\r') ? raw.slice(0, -1) : raw;
+      const place = placeOf(input, line + index);
+      yield { text: raw.endsWith('\r') ? raw.slice(0, -1) : raw, place };
     }
   }
 }
+
+/** Where a text stands, in words. */
+export const placeOf = (file: string, line: number): string =>
+  `${file === '-' || file === '/dev/stdin' ? 'standard input' : file}, line ${line}`;
 
 /** The column of texts in a file: the one that is given, else `usual` where the file has columns; none: its lines are the texts. */
 export function columnOfTexts(path: string, given: string | undefined, usual: string): string | undefined {

@@ -1,3 +1,4 @@
+import { refusedText } from '../tokenizer/text-refusal.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import type { Batcher, Representation } from './batcher.js';
 import { refuse, RefusedRequest, refusalOf } from './refusal.js';
@@ -115,7 +116,7 @@ const nameOf = <Input>(
   place: number,
 ): string => (single ? property : `${property}[${place}]`);
 
-/** An error with the name of its input. The tokenizer was given it alone, as text 0. */
+/** An error with the name of its input, which the tokenizer was given alone. */
 function named<Input>(
   error: unknown,
   inputs: Pick<Inputs<Input>, 'property' | 'single'>,
@@ -125,6 +126,7 @@ function named<Input>(
   const refusal = refusalOf(error);
   if (refusal.status !== 422) return error;
   const property = nameOf(inputs, place);
-  const message = `${property}: ${refusal.message}`.replace(/: Text 0( \(.*\))? /, ' ');
+  const text = refusedText(error);
+  const message = `${property}${text === undefined ? `: ${refusal.message}` : ` ${text.problem}`}`;
   return new RefusedRequest({ ...refusal, message, property });
 }

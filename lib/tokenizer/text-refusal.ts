@@ -1,13 +1,12 @@
 import { GradCacheError, type ErrorCode } from '../errors.js';
 import { show } from '../options/option-values.js';
-import type { TextPair } from './token-batch.js';
 
 /** A text, of those that a call was given, that cannot be taken. */
 export interface TextRefusal {
   readonly code: ErrorCode;
   /** Its place among them, from 0. */
   readonly index: number;
-  readonly text: string | TextPair;
+  readonly text: string | readonly [string, string];
   /** What is wrong with it, to follow its name: `has no tokens; leave such texts out.` */
   readonly problem: string;
   readonly cause?: unknown;

@@ -10,6 +10,8 @@ export type VectorFormat = (typeof VECTOR_FORMATS)[number];
 /** A text, and the columns that are kept beside its vector. */
 export interface TextRow {
   readonly text: string;
+  /** Where it stands in the source, for messages: `corpus.csv, line 3`. */
+  readonly place: string;
   /** By name; null where the row has none. */
   readonly kept: Readonly<Record<string, string | null>>;
 }

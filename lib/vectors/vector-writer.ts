@@ -119,7 +119,7 @@ export class VectorWriter {
    * @param vectors [rows, dimension]
    */
   async write(rows: readonly TextRow[], vectors: Float32Array, dimension: number): Promise<void> {
-    this.#requireNumbers(vectors, rows, this.#rows);
+    this.#requireNumbers(vectors, rows);
     const { type, calibrationRows } = this.#settings;
     if (needsRanges(type) && this.#ranges === null) {
       this.#waiting.push({ rows, vectors: vectors.slice() });
@@ -215,13 +215,13 @@ export class VectorWriter {
     return 0;
   }
 
-  #requireNumbers(vectors: Float32Array, rows: readonly TextRow[], before: number): void {
+  #requireNumbers(vectors: Float32Array, rows: readonly TextRow[]): void {
     const place = vectors.findIndex((value) => !Number.isFinite(value));
     if (place < 0) return;
     const row = Math.floor(place / (vectors.length / rows.length));
     throw new GradCacheError(
       'NON_FINITE',
-      `The vector of text ${before + row + 1} of ${this.#settings.source}, ${show(rows[row]!.text)}, holds ${vectors[place]}: ` +
+      `${rows[row]!.place}: the vector of the text ${show(rows[row]!.text)} holds ${vectors[place]}: ` +
         'the model gives no number for it.',
     );
   }
@@ -234,7 +234,7 @@ export class VectorWriter {
     const row = Math.floor(place / (vectors.length / rows.length));
     throw new GradCacheError(
       'INPUT',
-      `The vector of ${show(rows[row]!.text)} holds ${vectors[place]}, and float16 goes up to 65504. Use --vector-type float32.`,
+      `${rows[row]!.place}: the vector of the text ${show(rows[row]!.text)} holds ${vectors[place]}, and float16 goes up to 65504. Use --vector-type float32.`,
     );
   }
 }

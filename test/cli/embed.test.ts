@@ -303,7 +303,7 @@ test('a vector that is not finite is refused with its text', async (t) => {
     const output = join(folder, `out.${format}`);
     await assert.rejects(
       embed('--model', model, '--device', 'cpu', '--input', input, '--output', output, '--block', '2'),
-      { code: 'NON_FINITE', message: /text 3 of .*texts\.txt, "some bread", holds NaN/ },
+      { code: 'NON_FINITE', message: /texts\.txt, line 3: the vector of the text "some bread" holds NaN/ },
     );
     assert.ok(!existsSync(output));
   }

@@ -49,7 +49,7 @@ test('all types equal those of sentence-transformers, bit for bit', async (t) =>
     k % 29 === 0 ? 0 : Math.sin(k * k) * (1 + k / 1000),
   );
   await writeFile(join(folder, 'vectors'), Buffer.from(vectors.buffer));
-  const rows = Array.from({ length: ROWS }, (_, k) => ({ text: `${k}`, kept: {} }));
+  const rows = Array.from({ length: ROWS }, (_, k) => ({ text: `${k}`, place: `line ${k}`, kept: {} }));
   for (const type of TYPES)
     for (const format of ['npy', 'safetensors'] as const) {
       const writer = await openWriter(join(folder, `${type}.${format}`), {

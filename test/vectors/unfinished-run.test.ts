@@ -16,6 +16,7 @@ function block(first: number, count = BLOCK): { rows: TextRow[]; vectors: Float3
   return {
     rows: numbers.map((n) => ({
       text: `text ${n}`,
+      place: `texts.jsonl, line ${n + 1}`,
       kept: { id: `${n}`, title: n % 2 === 0 ? null : 'odd' },
     })),
     vectors: Float32Array.from(numbers.flatMap((n) => [n, -n, Math.sin(n), n / 7, 1 - n])),
@@ -195,7 +196,8 @@ test('a number beyond those of float16 is refused with its text', async (t) => {
   });
   await assert.rejects(writer.write(block(0, 1).rows, Float32Array.of(1e5), 1), {
     code: 'INPUT',
-    message: /The vector of "text 0" holds 100000, and float16 goes up to 65504/,
+    message:
+      /^texts.jsonl, line 1: the vector of the text "text 0" holds 100000, and float16 goes up to 65504/,
   });
   await writer.abandon();
 });

@@ -18,4 +18,5 @@ export function openWriter(path: string, settings: Partial<WriterSettings> = {})
   });
 }
 
-export const rowsOf = (...texts: string[]): TextRow[] => texts.map((text) => ({ text, kept: {} }));
+export const rowsOf = (...texts: string[]): TextRow[] =>
+  texts.map((text) => ({ text, place: `lines, line ${text}`, kept: {} }));
