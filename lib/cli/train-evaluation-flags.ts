@@ -3,7 +3,7 @@
  */
 import { typedDelimiter } from '../data/delimiter.js';
 import { nearest } from '../options/nearest.js';
-import { list, number, numbers, onOff, repeated, text, UsageError } from './flags.js';
+import { list, number, numbers, onOff, optional, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { put } from './flag-settings.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
@@ -42,6 +42,13 @@ export const EVALUATION_FLAGS: Flags = {
     'its columns; default: the first two of --columns, or sentence1,sentence2,score',
     'evaluation.columns',
   ),
+  'eval-ids': optional(
+    list(
+      'A,B',
+      'of --eval-loss in a run with --ids: its columns of ids; default those of --ids; --no-eval-ids: it has none, and pairs are masked by their texts alone',
+      'evaluation.ids',
+    ),
+  ),
   'eval-format': text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`, 'evaluation.format'),
   ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
   'eval-similarity': text(
@@ -64,7 +71,7 @@ export const EVALUATION_FLAGS: Flags = {
     text(
       'NAME=FILE',
       'further held-out data, by name; NAME.SETTING=VALUE says more of it, as the flags above do of the one without a name: task, ' +
-        'documents, documentColumn, queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures, at, loss. Its ' +
+        'documents, documentColumn, queries, corpus, judgements, columns, ids, format, header, quoting, delimiter, similarity, dimensions, measures, at, loss. Its ' +
         'scores are called NAME.spearman, …; may be repeated',
     ),
   ),
@@ -98,6 +105,7 @@ const READ: Readonly<Record<string, (text: string) => unknown>> = {
   corpus: String,
   judgements: String,
   columns: words,
+  ids: (text) => (text === 'false' ? false : words(text)),
   format: String,
   header: (text) => (text === 'true' || text === 'false' ? switched(text) : words(text)),
   quoting: String,

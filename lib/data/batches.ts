@@ -56,7 +56,7 @@ export interface BatchOptions<LabelColumn extends string = string, IdColumn exte
   lists?: readonly string[];
   /** A column of labels: {@link Batch} has them apart from the texts. Default: none. */
   label?: LabelOptions<LabelColumn>;
-  /** Columns of ids: {@link Batch} has them apart from the texts. Default: none. */
+  /** Columns of ids: {@link Batch} has them apart from the texts. An empty value, null or [] is no id. Default: none. */
   ids?: readonly IdColumn[];
   /**
    * Every batch has several labels and at least two rows of each, as a loss over the triplets of a batch needs it. Labels take

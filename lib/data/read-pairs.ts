@@ -50,7 +50,8 @@ export interface ReadOptions<
   label?: LabelOptions<LabelColumn>;
   /**
    * Columns of ids: what a row is about, a text, a whole number or a list of them. A row then has these too, as text, behind its
-   * texts and label; {@link batches} reads them. In JSON arrays they come last. Default: none.
+   * texts and label; {@link batches} reads them. An empty value, null or [] is no id. An id is known by its text: 7 and "7" are one, and
+   * "7.0" is another. In JSON arrays they come last. Default: none.
    */
   ids?: readonly IdColumn[];
   /**

@@ -171,7 +171,7 @@ export function toRow(
   }
   const labelled = label === undefined ? row : withLabel(row, values, columns.length, label);
   if (typeof labelled === 'string') return labelled;
-  return withIds(row, values, columns.length + beside.length - ids.length, ids);
+  return withIds(row, values, columns.length + beside.length - ids.length, options);
 }
 
 /** Whether a column is named by its number, and none of the values is called so. */
@@ -203,14 +203,14 @@ function withIds(
   row: Record<string, string>,
   values: Readonly<Record<string, unknown>> | readonly unknown[],
   place: number,
-  ids: readonly string[],
+  { ids = [], names }: Pick<RowOptions, 'ids' | 'names'>,
 ): Row | string {
   for (const [number, column] of ids.entries()) {
     const value: unknown = Array.isArray(values)
       ? (values as readonly unknown[])[place + number]
       : (values as Readonly<Record<string, unknown>>)[column];
     const text = idsText(value);
-    if (text === undefined) return idsProblem(column, value);
+    if (text === undefined) return idsProblem(column, value, names);
     row[column] = text;
   }
   return row;

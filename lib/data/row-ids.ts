@@ -3,6 +3,7 @@
  */
 import { GradCacheError } from '../errors.js';
 import { refused, show } from '../options/option-values.js';
+import { DATA_SETTINGS, type SettingNames } from './setting-names.js';
 import type { LabelledRow, LabelledRowSource, Row } from './row.js';
 
 /** The ids of each row of a batch, on all ranks; undefined where the data has none. */
@@ -20,12 +21,25 @@ export function checkIds(ids: unknown, others: readonly string[]): void {
     throw refused('ids', ids, 'a list of columns that are neither texts nor the label');
 }
 
-/** The value of a column of ids as text. Undefined for what is neither an id nor a list of them, which may be empty. */
+/**
+ * The value of a column of ids as text: an id, or the JSON of a list of them, which may be empty. An empty value is no id. An id is
+ * the text of its value: 7 and "7" are one, and "7.0" is another; a number of JSON is 7, however it is written.
+ *
+ * @returns undefined for what is neither an id nor a list of them
+ */
 export function idsText(value: unknown): string | undefined {
   const list = Array.isArray(value) ? value : typeof value === 'string' ? listIn(value) : undefined;
-  if (list === undefined) return idText(value);
-  const ids = list.map(idText);
+  if (list === undefined) return isEmpty(value) ? NONE : idText(value);
+  const ids = list.filter((each) => !isEmpty(each)).map(idText);
   return ids.includes(undefined) ? undefined : JSON.stringify(ids);
+}
+
+/** The text of no id. */
+const NONE = '[]';
+
+/** Whether a value says that there is no id: null, an empty text, or NaN, as which pandas writes what is missing. */
+function isEmpty(value: unknown): boolean {
+  return value === null || (typeof value === 'string' && value.trim() === '') || Number.isNaN(value);
 }
 
 /** The ids in the text that {@link idsText} gave. */
@@ -51,10 +65,14 @@ function listIn(text: string): readonly unknown[] | undefined {
 }
 
 /** What is wrong with a value of a column of ids, for messages. */
-export function idsProblem(column: string, value: unknown): string {
+export function idsProblem(
+  column: string,
+  value: unknown,
+  { ids = DATA_SETTINGS.ids }: Pick<SettingNames, 'ids'> = {},
+): string {
   const found =
     value === undefined ? `it has no id ${show(column)}` : `the id ${show(column)} is ${show(value)}`;
-  return `${found}; a text, a whole number or a list of them is needed, [] for none (ids, --ids)${hasRounded(value) ? '; numbers above 2^53 are read as texts alone' : ''}`;
+  return `${found}; a text, a whole number or a list of them is needed; nothing, null or [] for none (${ids})${hasRounded(value) ? '; numbers above 2^53 are read as texts alone' : ''}`;
 }
 
 function hasRounded(value: unknown): boolean {

@@ -12,6 +12,7 @@ export interface SettingNames {
   readonly header?: string;
   readonly fields?: string;
   readonly quoting?: string;
+  readonly ids?: string;
 }
 
 /** Those of the data that is trained or evaluated on. */
@@ -21,6 +22,7 @@ export const DATA_SETTINGS: Required<SettingNames> = {
   header: 'header: false, --no-header',
   fields: 'header: [names], --fields',
   quoting: 'quoting, --quoting',
+  ids: 'ids, --ids',
 };
 
 /** Those of the held-out data of a run. */
@@ -30,6 +32,7 @@ export const HELD_OUT_SETTINGS: Required<SettingNames> = {
   header: 'evaluation.header: false, --no-eval-header',
   fields: 'evaluation.header: [names], --eval-fields',
   quoting: 'evaluation.quoting, --eval-quoting',
+  ids: 'evaluation.ids, --eval-ids; --no-eval-ids where the file has none',
 };
 
 /** The way out where a CSV or TSV file has no such column in its header. */

@@ -77,8 +77,9 @@ export interface TrainConfig {
   readonly weights?: string;
   /**
    * Columns of ids, such as those of a row's documents: a text, a whole number or a list of them. Rows of a batch that share an id, in
-   * whatever of these columns, or a text, are no negatives of each other: `loss.maskDuplicates`, which this turns on. Held-out rows of
-   * `evaluation.loss` need them too. Default: none.
+   * whatever of these columns, or a text, are no negatives of each other: `loss.maskDuplicates`, which this turns on. An empty value,
+   * null or [] is no id. An id is known by its text: 7 and "7" are one, and "7.0" is another. Held-out rows of `evaluation.loss` have
+   * them too, in the same columns unless `evaluation.ids` names others. Default: none.
    */
   readonly ids?: string | readonly string[];
   /** Format of the files; by default told from their names. `smart` is that of Cranfield, CISI and CACM (`.I`, `.T`, `.W`). */

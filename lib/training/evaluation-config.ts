@@ -41,6 +41,11 @@ export interface HeldOutSetConfig {
    * trained on, if the loss alone is measured.
    */
   readonly columns?: readonly string[];
+  /**
+   * Of the loss, in a run with ids: the columns of ids of this file, or false where it has none, and pairs are masked by their texts
+   * alone. Default: those that are trained on.
+   */
+  readonly ids?: string | readonly string[] | false;
   /** By default told from the file's name. */
   readonly format?: DataFormat;
   /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */

@@ -81,5 +81,6 @@ export function settingNamesOf(name: string | undefined): Required<SettingNames>
     header: both('header', 'false'),
     fields: both('header', 'A,B'),
     quoting: both('quoting', 'KIND:'),
+    ids: `${both('ids', 'A,B')}, or ${name}.ids=false where the file has none`,
   };
 }

@@ -6,17 +6,41 @@ import { OWN_LOSS } from '../losses/own-loss.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { isPlainObject } from '../options/realms.js';
 
-/** The loss of a configuration. Ids turn its setting `maskDuplicates` on. @throws GradCacheError `INPUT` */
-export function readLossBeside(fields: Fields, ids: boolean): FilledLossConfig {
+/**
+ * Where a configuration names columns of ids first: `ids`, or `datasets[1].ids`. Undefined: nowhere.
+ *
+ * @param given as it was given, not yet checked
+ */
+export function idsPath({
+  ids,
+  datasets,
+}: {
+  readonly ids?: unknown;
+  readonly datasets?: unknown;
+}): string | undefined {
+  if (ids !== undefined && ids !== null) return 'ids';
+  const place = Array.isArray(datasets)
+    ? datasets.findIndex((set: { readonly ids?: unknown } | null) => (set?.ids ?? undefined) !== undefined)
+    : -1;
+  return place < 0 ? undefined : `datasets[${place}].ids`;
+}
+
+/**
+ * The loss of a configuration. Ids turn its setting `maskDuplicates` on.
+ *
+ * @param ids where they are named; undefined: there are none
+ * @throws GradCacheError `INPUT`
+ */
+export function readLossBeside(fields: Fields, ids: string | undefined): FilledLossConfig {
   const given = fields.raw('loss') ?? {};
   const path = fields.at('loss');
   const loss = readLoss(new Fields(given, path));
-  if (!ids) return loss;
-  requireIds(fields.at('ids'), loss);
+  if (ids === undefined) return loss;
+  requireIds(fields.at(ids), loss);
   if (loss.kind === OWN_LOSS || masksDuplicates(loss) || !isPlainObject(given)) return loss;
   if (given['maskDuplicates'] === false)
     throw new SettingError(
-      fields.at('ids'),
+      fields.at(ids),
       'names columns by which duplicates are masked, and loss.maskDuplicates is false: leave one of them out.',
     );
   try {
@@ -24,7 +48,7 @@ export function readLossBeside(fields: Fields, ids: boolean): FilledLossConfig {
   } catch (error) {
     // The configuration need not say maskDuplicates, which the message speaks of.
     if (!(error instanceof SettingError)) throw error;
-    throw new SettingError(error.path, `${error.problem} ${fields.at('ids')} turns loss.maskDuplicates on.`);
+    throw new SettingError(error.path, `${error.problem} ${fields.at(ids)} turns loss.maskDuplicates on.`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { readAdaptiveLayer } from './adaptive-layer.js';
-import { readLossBeside } from './id-settings.js';
+import { idsPath, readLossBeside } from './id-settings.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
 import { MIXINGS, readDataSets } from './data-sets.js';
@@ -46,8 +46,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const mixing = fields.oneOf('mixing', MIXINGS);
   const datasets = readDataSets(fields, mixing, (prompts, own) => readPrompts(prompts, own, prompts.names()));
   const ids = fields.strings('ids');
-  const hasIds = ids !== undefined || datasets?.some((set) => set.ids !== undefined) === true;
-  const loss = readLossBeside(fields, hasIds);
+  const pathOfIds = idsPath({ ids, datasets });
+  const loss = readLossBeside(fields, pathOfIds);
   const columns = named ?? usualColumns(loss, images);
   if (datasets === undefined && mixing !== undefined)
     throw new SettingError(
@@ -114,7 +114,11 @@ export function readTrainConfig(value: unknown, path = 'config') {
     lora: fields.section('lora', readLora),
     prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
     evaluation: fields.section('evaluation', (held) =>
-      readEvaluation(held, { columns: named, pairs: kindOf(loss).pairs !== undefined }),
+      readEvaluation(held, {
+        columns: named,
+        pairs: kindOf(loss).pairs !== undefined,
+        ids: pathOfIds !== undefined,
+      }),
     ),
     checkpoint: readCheckpoints(fields),
     resume: readResume(fields),

@@ -52,6 +52,8 @@ interface Trained {
   readonly pairs: boolean;
   /** The columns of the data that is trained on: those of held-out pairs, unless it has its own. Undefined: the data tells them. */
   readonly columns: readonly string[] | undefined;
+  /** Whether the data that is trained on has ids. */
+  readonly ids: boolean;
 }
 
 /** The held-out data of a run, one set or several. @throws SettingError */
@@ -132,6 +134,7 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
     documentColumn: readDocumentColumn(fields, task),
     /** Undefined: those that are trained on. */
     columns: readColumns(fields, judged ? undefined : task, trained.columns),
+    ids: readIds(fields, loss === true, trained),
     ...readLayout(fields),
     similarity: readSimilarity(fields, task),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
@@ -185,6 +188,7 @@ function nothingOf(fields: Fields): HeldOutSet {
     ...FILES_OF_SET.filter((name) => name !== 'data'),
     'documentColumn',
     'columns',
+    'ids',
     ...LAYOUT,
     'similarity',
     'dimensions',
@@ -224,6 +228,19 @@ function readHeldOutMeasures(fields: Fields, task: TaskName | undefined): HeldOu
     throw new SettingError(fields.at('measures'), (error as Error).message.replace(/^measures /, ''));
   }
   return names as RetrievalMeasure[];
+}
+
+/** @throws SettingError for ids that nothing is masked by */
+function readIds(fields: Fields, loss: boolean, trained: Trained): HeldOutSet['ids'] {
+  if (!loss)
+    refuseBeside(fields, ['ids'], 'is for the loss of held-out data, which is not measured: leave it out');
+  if (!trained.ids)
+    refuseBeside(
+      fields,
+      ['ids'],
+      'is for a run with ids, and this one names none (ids, --ids): leave it out',
+    );
+  return fields.raw('ids') === false ? false : fields.strings('ids');
 }
 
 /** @param task of which the columns are; undefined: any are */

@@ -4,6 +4,7 @@ import { DEFAULT_LOSS, guideOf } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
 import { lastingPath } from './from-hub.js';
+import { idsPath } from './id-settings.js';
 import { changeFiles, changeSets } from './held-out-sets.js';
 import { OBJECT } from './objects.js';
 import { readTrainConfig, usualColumns, type FilledTrainConfig } from './read-config.js';
@@ -85,6 +86,7 @@ const REPLACED = {
       'documents',
       'documentColumn',
       'columns',
+      'ids',
       'format',
       'header',
       'quoting',
@@ -123,6 +125,7 @@ export const PAIRS: ResumableSettings<FilledTrainConfig> = {
   replaced: REPLACED,
   mayChange,
   joined: { datasets: joinSets },
+  following: (given) => (idsPath(given) === undefined ? [] : ['loss.maskDuplicates']),
   nothing: OBJECT, // measures of the program stand beside held-out data, or alone
   stored: storedConfig,
 };

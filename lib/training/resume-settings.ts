@@ -19,6 +19,8 @@ export interface ResumableSettings<Config> {
   readonly replaced?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
   /** Whether a resumed run may have another value of a setting. */
   readonly mayChange: (name: string, now: unknown, was: unknown) => boolean;
+  /** Settings of sections that follow from what is given, by their paths: they are not as stored, unless they are given too. */
+  readonly following?: (given: Settings) => readonly string[];
   /** Settings that are given over those stored, by name; absent: what is given takes the place of what is stored. */
   readonly joined?: Readonly<Record<string, (stored: unknown, given: unknown) => unknown>>;
   /** What a checkpoint keeps of a configuration: all but where the run writes, with full paths. */
@@ -64,14 +66,18 @@ export function resumeSettings<Config>(
   const then = flatten(how.stored(before), how);
   const now = flatten(how.stored(config), how);
   const notes: string[] = [];
+  const refusals: { readonly name: string; readonly difference: string }[] = [];
   for (const name of new Set([...then.keys(), ...now.keys()])) {
     const [was, is] = [then.get(name), now.get(name)];
     if (isDeepStrictEqual(was, is)) continue;
     const [shownThen, shownNow] = [was, is].map((value) => (value === undefined ? 'not set' : show(value)));
     const difference = `was ${shownThen}, now ${shownNow}`;
-    if (!how.mayChange(name, is, was)) throw otherRun(folder, name, difference);
-    notes.push(`${name} ${difference}`);
+    if (how.mayChange(name, is, was)) notes.push(`${name} ${difference}`);
+    else refusals.push({ name, difference });
   }
+  // Some settings follow from others: the one to name is that which was given.
+  const refusal = refusals.find(({ name }) => isGivenAt(given, name)) ?? refusals[0];
+  if (refusal !== undefined) throw otherRun(folder, refusal.name, refusal.difference);
   return { config, notes };
 }
 
@@ -130,8 +136,9 @@ function putOver(
     kinds,
     replaced = {},
     joined = {},
+    following = () => [],
     nothing,
-  }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'replaced' | 'joined' | 'nothing'>,
+  }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'replaced' | 'joined' | 'following' | 'nothing'>,
 ): Record<string, unknown> {
   const merged: Record<string, unknown> = { ...stored };
   // The length of a run is one setting under two names.
@@ -146,6 +153,12 @@ function putOver(
     merged[name] = together
       ? putOverSection(before, value, { kind: kinds[name], replaced: replaced[name], nothing })
       : (joined[name]?.(before, value) ?? value);
+  }
+  for (const path of following(given)) {
+    const [section, setting] = path.split('.') as [string, string];
+    const before = merged[section];
+    if (!isSection(before) || isGivenAt(given, path)) continue;
+    merged[section] = Object.fromEntries(Object.entries(before).filter(([name]) => name !== setting));
   }
   return merged;
 }
@@ -169,6 +182,14 @@ function putOverSection(
   const gone = set.flatMap(([name]) => replaced[name] ?? []);
   const kept = Object.entries(before).filter(([name]) => !gone.includes(name));
   return { ...Object.fromEntries(kept), ...Object.fromEntries(set) };
+}
+
+/** Whether a setting is given, by its name or as one of a section. */
+function isGivenAt(given: Settings, name: string): boolean {
+  const [section, ...rest] = name.split('.') as [string, ...string[]];
+  const value = given[section];
+  if (rest.length === 0) return isGiven(value);
+  return isSection(value) && isGiven(value[rest.join('.')]);
 }
 
 const isGiven = (value: unknown): boolean => value !== undefined && value !== null;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { batches, readPairs, type BadLine } from '../../lib/index.js';
@@ -64,6 +64,102 @@ test('ids are read beside the texts and the label, in every format, as texts or 
   );
 });
 
+/** Writes rows as Parquet, with nulls. */
+async function writeParquet(path: string, columns: Record<string, readonly unknown[]>): Promise<string> {
+  const { parquetWriteBuffer } = await import('hyparquet-writer');
+  const columnData = Object.entries(columns).map(([name, data]) => ({
+    name,
+    data: [...data],
+    type: data.some((each) => typeof each === 'number') ? ('DOUBLE' as const) : ('STRING' as const),
+  }));
+  await writeFile(path, new Uint8Array(parquetWriteBuffer({ columnData })));
+  return path;
+}
+
+test('an empty value is no id, in every format', async (t) => {
+  const folder = await temporaryFolder(t);
+  const csv = join(folder, 'rows.csv');
+  await writeFile(csv, 'a,id\none,7\ntwo,\nthree," "\nfour,[]\nfive,"[""x"", """", null]"\n');
+  const jsonl = await writeRows(join(folder, 'rows.jsonl'), [
+    { a: 'one', id: 7 },
+    { a: 'two', id: null },
+    { a: 'three', id: ' ' },
+    { a: 'four', id: [] },
+    { a: 'five', id: ['x', '', null] },
+  ]);
+  const texts = ['one', 'two', 'three', 'four', 'five'];
+  const { tableFromArrays, tableToIPC } = await import('apache-arrow');
+  const ids = ['7', null, ' ', '[]', '["x", ""]'];
+  const arrow = join(folder, 'rows.arrow');
+  await writeFile(arrow, tableToIPC(tableFromArrays({ a: texts, id: ids }), 'file'));
+  const parquet = await writeParquet(join(folder, 'rows.parquet'), { a: texts, id: ids });
+  // As pandas has whole numbers of which some are missing.
+  const numbers = await writeParquet(join(folder, 'numbers.parquet'), {
+    a: texts,
+    id: [7, NaN, null, NaN, 8],
+  });
+  for (const [path, last] of [
+    [csv, 'x'],
+    [jsonl, 'x'],
+    [arrow, 'x'],
+    [parquet, 'x'],
+    [numbers, '8'],
+  ] as const) {
+    const rows = readPairs(path, { columns: ['a'], ids: ['id'] });
+    const [batch] = await collect(batches(rows, { size: 9, shuffle: false, ids: ['id'] }));
+    assert.deepEqual(batch!.ids, [['7'], [], [], [], [last]], path);
+  }
+  const given = [
+    { a: 'one', id: null },
+    { a: 'two', id: '' },
+  ];
+  const [batch] = await collect(batches(given as never, { size: 2, shuffle: false, ids: ['id'] as never }));
+  assert.deepEqual(batch!.ids, [[], []]);
+});
+
+test('ids are read from a folder of save_to_disk: numbers, texts, lists of both, and none', async (t) => {
+  const folder = join(await temporaryFolder(t), 'saved');
+  await mkdir(folder);
+  const arrow = await import('apache-arrow');
+  const { Dictionary, Field, Int32, Int64, List, Utf8, vectorFromArray } = arrow;
+  const columns = {
+    a: vectorFromArray(['one', 'two', 'three'], new Utf8()),
+    number: vectorFromArray([7n, null, 2n ** 60n + 1n], new Int64()),
+    text: vectorFromArray(['x', 'y', null], new Utf8()),
+    of_few: vectorFromArray(['p', null, 'p'], new Dictionary(new Utf8(), new Int32())),
+    numbers: vectorFromArray([[1n, 2n], [], null], new List(new Field('item', new Int64(), true))),
+    texts: vectorFromArray([['u'], null, ['v', '']], new List(new Field('item', new Utf8(), true))),
+  };
+  const bytes = arrow.tableToIPC(new arrow.Table(columns), 'stream');
+  await writeFile(join(folder, 'data-00000-of-00001.arrow'), bytes);
+  const files = [{ filename: 'data-00000-of-00001.arrow' }];
+  await writeFile(join(folder, 'state.json'), JSON.stringify({ _data_files: files }));
+  await writeFile(join(folder, 'dataset_info.json'), '{}');
+  const ids = ['number', 'text', 'of_few', 'numbers', 'texts'] as const;
+  const rows = readPairs(folder, { columns: ['a'], ids });
+  const [batch] = await collect(batches(rows, { size: 9, shuffle: false, ids }));
+  assert.deepEqual(batch!.columns, { a: ['one', 'two', 'three'] });
+  assert.deepEqual(batch!.ids, [['7', 'x', 'p', '1', '2', 'u'], ['y'], [String(2n ** 60n + 1n), 'p', 'v']]);
+});
+
+test('an id is the text of its value: 7 and "7" are one, "7.0" is another', async (t) => {
+  const folder = await temporaryFolder(t);
+  const csv = join(folder, 'rows.csv');
+  await writeFile(csv, 'a,id\none,7\ntwo,7.0\nthree, 7 \nfour,07\n');
+  const jsonl = join(folder, 'rows.jsonl');
+  await writeFile(
+    jsonl,
+    ['7', '7.0', '"7"', '"7.0"'].map((id, row) => `{"a": "row ${row}", "id": ${id}}\n`).join(''),
+  );
+  const idsIn = async (path: string) => {
+    const rows = readPairs(path, { columns: ['a'], ids: ['id'] });
+    const [batch] = await collect(batches(rows, { size: 9, shuffle: false, ids: ['id'] }));
+    return batch!.ids!.flat();
+  };
+  assert.deepEqual(await idsIn(csv), ['7', '7.0', '7', '07']);
+  assert.deepEqual(await idsIn(jsonl), ['7', '7', '7', '7.0']);
+});
+
 test('ids stay with their rows when these are shuffled, put apart or dealt out', async () => {
   const rows = Array.from({ length: 40 }, (_, row) => ({
     a: `a${row}`,
@@ -106,11 +202,9 @@ test('what is no id is a bad line, told with the column, or skipped', async (t) 
   const good = { a: 'one', id: 1 };
   for (const [bad, message] of [
     [{ a: 'two' }, /line 2: it has no id "id"/],
-    [{ a: 'two', id: '' }, /line 2: the id "id" is ""/],
-    [{ a: 'two', id: null }, /line 2: the id "id" is null/],
     [
       { a: 'two', id: 1.5 },
-      /the id "id" is 1\.5; a text, a whole number or a list of them is needed, \[\] for none/,
+      /the id "id" is 1\.5; a text, a whole number or a list of them is needed; nothing, null or \[\] for none/,
     ],
     [{ a: 'two', id: [1, [2]] }, /the id "id" is \[1,\[2\]\]; a text/],
     [{ a: 'two', id: 2 ** 60 }, /numbers above 2\^53 are read as texts alone/],

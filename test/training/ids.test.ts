@@ -208,6 +208,102 @@ test('ids of a run: held-out rows have them, a loss of the program gets them, a 
   assert.deepEqual(seen, [rows.map((row) => [`${row.document_id}`])]);
 });
 
+test('held-out rows have ids in columns of their own, or none and are masked by their texts', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = await writeRows(join(folder, 'rows.jsonl'), rows);
+  const renamed = await writeRows(
+    join(folder, 'renamed.jsonl'),
+    rows.map(({ document_id, negative_id: _, ...texts }) => ({ ...texts, doc: document_id })),
+  );
+  const run = {
+    ...{ ...config, data, batch: 24, shuffle: false, dropout: 0, steps: 1, optimizer: { lr: 1e-12 } },
+    ...{ ids: 'document_id', columns: ['anchor', 'positive', 'negative'] as const },
+  };
+  const model = config.model as string;
+  let runs = 0;
+  const lossOfHeldOut = async (evaluation: object): Promise<number> => {
+    const output = join(folder, `held-out-${runs++}`);
+    const { events } = await record({
+      ...run,
+      output,
+      evaluation: { loss: true, data: renamed, ...evaluation },
+    });
+    return events.find((event) => event.type === 'evaluation')!.scores['loss']!;
+  };
+  const byIds = await lossOf(
+    model,
+    rows.map((row) => row.document_id),
+  );
+  const texts = await lossOf(model, undefined);
+  close(await lossOfHeldOut({ ids: 'doc' }), byIds);
+  close(await lossOfHeldOut({ ids: ['doc'] }), byIds);
+  close(await lossOfHeldOut({ ids: false }), texts);
+  const output = join(folder, 'by-flags');
+  const flags = Object.entries({
+    model,
+    data,
+    batch: 24,
+    steps: 1,
+    ids: 'document_id',
+    device: 'cpu',
+    output,
+  });
+  const args = ['train', ...flags.flatMap(([name, value]) => [`--${name}`, `${value}`]), '--eval-loss'];
+  const told = await gradcache([...args, '--eval-data', renamed, '--eval-ids', 'doc', '--no-shuffle']);
+  assert.equal(told.code, 0, told.stderr);
+  const { stderr } = await gradcache(
+    [...args, '--eval-data', renamed, '--output', `${output}-2`].toSpliced(13, 2),
+  );
+  assert.match(
+    stderr,
+    /no id "document_id".*\(evaluation\.ids, --eval-ids; --no-eval-ids where the file has none\)/,
+  );
+  const sets = ['--eval-set', `a=${renamed}`, '--eval-set', 'a.loss=true', '--eval-set', 'a.ids=doc'];
+  const named = await gradcache([...args.slice(0, -1), ...sets, '--output', `${output}-3`].toSpliced(13, 2));
+  assert.equal(named.code, 0, named.stderr);
+
+  for (const [settings, message] of [
+    [{ evaluation: { data, ids: 'doc' } }, /evaluation\.ids is for the loss of held-out data/],
+    [
+      { ids: undefined, evaluation: { data, loss: true, ids: 'doc' } },
+      /evaluation\.ids is for a run with ids/,
+    ],
+    [{ evaluation: { data, loss: true, ids: [] } }, /evaluation\.ids is \[\]; a string/],
+  ] as const)
+    assert.throws(() => readTrainConfig({ ...run, ...settings } as never), { code: 'INPUT', message });
+  await assert.rejects(lossOfHeldOut({ ids: 'anchor' }), {
+    message: /config\.evaluation\.ids is \["anchor"\]/,
+  });
+});
+
+test('a run that is resumed with ids it had not names them, and rows with other ids are other rows', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = await writeRows(join(folder, 'rows.jsonl'), rows);
+  const run = {
+    ...config,
+    data,
+    batch: 8,
+    steps: 1,
+    columns: ['anchor', 'positive'],
+    checkpoint: { every: 1 },
+  };
+  await record(run);
+  const resumed = { output: config.output, resume: true, steps: 2 };
+  await assert.rejects(record({ ...resumed, ids: 'document_id' } as never), {
+    code: 'INPUT',
+    message: /^config\.ids was not set, now \["document_id"\], and .* cannot be resumed/,
+  });
+  const output = join(folder, 'with-ids');
+  await record({ ...run, output, ids: 'document_id' });
+  await writeRows(
+    data,
+    rows.map((row) => ({ ...row, document_id: row.document_id + 1 })),
+  );
+  await assert.rejects(record({ ...resumed, output } as never), { code: 'INPUT', message: /rows/ });
+  await writeRows(data, rows);
+  await record({ ...resumed, output } as never);
+});
+
 test('ids that would do nothing are refused, and rows without one', async (t) => {
   const { folder, config } = await shortRun(t);
   const run = { ...config, ids: 'document_id' };

@@ -58,6 +58,7 @@ test('a configuration that is filled in is kept as it is', () => {
       dimensions: [64],
       measures: undefined,
       at: undefined,
+      ids: undefined,
       sets: undefined,
       every: 5,
       before: true,

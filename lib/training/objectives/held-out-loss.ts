@@ -10,6 +10,7 @@ import { otherRow } from '../../data/setting-names.js';
 import { refuse } from '../../options/fields.js';
 import { plural } from '../../options/plural.js';
 import { labelOptions, listOptions } from '../column-options.js';
+import { requireOwnColumns } from '../id-settings.js';
 import { placeOf, settingNamesOf, type NamedSet } from '../held-out-sets.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
@@ -26,9 +27,10 @@ export async function loadHeldOutBatches(
   signal: AbortSignal | undefined,
   choose: (rows: readonly Row[]) => readonly Row[] | Promise<readonly Row[]> = (rows) => rows,
 ): Promise<AsyncIterable<Batch> | null> {
-  const { columns: trained, batch: size, uniqueTexts, groupByLabel, ids } = config;
+  const { columns: trained, batch: size, uniqueTexts, groupByLabel } = config;
   const { data, format, header, quoting, delimiter } = set;
   if (set.loss !== true || data === undefined) return null;
+  const ids = set.ids === false ? undefined : (asList(set.ids) ?? config.ids);
   const columns = (set.task === undefined ? set.columns : undefined) ?? trained;
   if (columns.length !== trained.length)
     throw refuse(
@@ -36,6 +38,7 @@ export async function loadHeldOutBatches(
       columns,
       `${plural(trained.length, 'column')} for the loss`,
     );
+  requireOwnColumns(`config.${placeOf(name)}.ids`, ids, [...columns, config.label, config.weights]);
   const [label, ofRead] = [labelOptions(config), labelOptions({ ...config, columns })];
   const how = {
     columns,
@@ -62,6 +65,9 @@ export async function loadHeldOutBatches(
   const beside = { ...(label && { label }), ...(ids && { ids }) };
   return batches(await choose(rows), { size, uniqueTexts, ...order, ...listed, ...beside });
 }
+
+const asList = (names: string | readonly string[] | undefined): readonly string[] | undefined =>
+  typeof names === 'string' ? [names] : names;
 
 /** The mean of the losses of batches, each by its rows. Ranks take turns: each measures whole batches. */
 export async function meanLoss(
