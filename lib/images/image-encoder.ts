@@ -18,7 +18,7 @@ import { initializerRange } from '../architectures/architecture.js';
 import { countIn } from '../architectures/config-values.js';
 import { readPictures } from './picture.js';
 import { encodeInChunks } from './encode-in-chunks.js';
-import { OF_FOLDER, STORE_INTO } from './internal.js';
+import { OF_FOLDER, READ, STORE_INTO } from './internal.js';
 import {
   newPictureFolder,
   readPictureFolder,
@@ -193,6 +193,21 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
    * @throws GradCacheError `INPUT` with the path of a picture that cannot be decoded, or where none can; `SETUP` without sharp
    */
   async read(paths: readonly string[], options: ReadPicturesOptions = {}): Promise<PictureBatch> {
+    const { pixels, kept, bad } = await this[READ](paths, options);
+    if (pixels !== null) return { pixels, kept, bad };
+    throw new GradCacheError(
+      'INPUT',
+      paths.length === 0
+        ? 'paths is empty: a picture is needed.'
+        : `No picture can be decoded. The first: ${bad[0]!.message}`,
+    );
+  }
+
+  /** @internal {@link ImageEncoder.read}, with null for pictures of which none can be decoded. */
+  async [READ](
+    paths: readonly string[],
+    options: ReadPicturesOptions,
+  ): Promise<Omit<PictureBatch, 'pixels'> & { readonly pixels: Tensor | null }> {
     requireTexts('paths', paths);
     checkKnown('read', options, ['onBadPicture']);
     const { onBadPicture = 'throw' } = options;
@@ -214,13 +229,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
       for (let k = 0; k < points.length; k++) values[begin + (k % 3) * size + Math.floor(k / 3)] = points[k]!;
       kept.push(read.place);
     }
-    if (kept.length === 0)
-      throw new GradCacheError(
-        'INPUT',
-        paths.length === 0
-          ? 'paths is empty: a picture is needed.'
-          : `No picture can be decoded. The first: ${bad[0]!.message}`,
-      );
+    if (kept.length === 0) return { pixels: null, kept, bad };
     const shape = [kept.length, 3, this.side, this.side];
     const pixels = Tensor.fromBytes(values.subarray(0, kept.length * 3 * size), {
       shape,

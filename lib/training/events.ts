@@ -80,6 +80,11 @@ export interface StepEvent extends UpdateEvent {
   readonly tokens: number;
   /** Texts cut to the maximal length. */
   readonly truncated: number;
+  /**
+   * Rows without a negative, as each shares an id or a text with every other of its batch (`ids`, `loss.maskDuplicates`): they teach
+   * nothing. Absent: none.
+   */
+  readonly withoutNegatives?: number;
   /** Chunks of all towers. */
   readonly chunks: number;
   /** Chunks whose graph was kept instead of being computed again. */

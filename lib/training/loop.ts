@@ -2,21 +2,22 @@ import type { Ranks } from '../distributed/ranks.js';
 import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
 import { drawSeed } from '../options/seeds.js';
-import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { BestModel, bestFolder, requireBest, type BestSettings } from './best-model.js';
-import { modelFolder, type TraineeState } from './checkpoint.js';
+import { modelFolder } from './checkpoint.js';
 import { CheckpointClock, type CheckpointTimes } from './checkpoint-settings.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
-import type { BestMeasurement, EvaluationEvent, NoteEvent, SavedEvent, UpdateEvent } from './events.js';
+import type { BestMeasurement, EvaluationEvent, NoteEvent, SavedEvent } from './events.js';
 import { writeHardest } from './hardest-file.js';
 import type { MetricsFile } from './metrics.js';
 import type { HeldOut } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
+import { isNothing, PassedOver, type NothingLeft } from './passed-over.js';
 import { updatesOf, type BatchesOfUpdate } from './batches-of-update.js';
 import { endedEarly, type RunLength } from './run-length.js';
 import type { AwaitedSchedule } from './schedule.js';
 import { writeSettings } from './stored-settings.js';
+import type { Trainee } from './trainee.js';
 
 /** What a loop needs of a configuration. */
 export interface LoopSettings {
@@ -31,66 +32,6 @@ export interface LoopSettings {
   readonly checkpoint: CheckpointTimes | false;
   /** Batches of an update, whose gradients are averaged. Default: 1. */
   readonly accumulate?: number;
-}
-
-/** What a loop trains. It takes batches, and decides what a step is and tells. */
-export interface Trainee<Batch, Step, StepEvent> {
-  /** The batches of all updates in order, without the first `skip`. */
-  batches(options: { skip: number; signal: AbortSignal | undefined }): AsyncIterable<Batch>;
-
-  /**
-   * Computes the loss of a batch and adds its gradients to those of the parameters.
-   *
-   * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
-   */
-  step(batch: Batch, options: UpdateOptions): Promise<Step>;
-
-  /** The pass over the data that a batch is in; absent: the run has none. */
-  epochOf?(batch: Batch): number;
-
-  /** What the learning rate of a batch's update is multiplied by; absent: 1. */
-  lrScale?(batch: Batch): number;
-
-  /** What the steps of one update come to together; absent: an update has one batch. */
-  together?(steps: readonly Step[]): Step;
-
-  /** What a step tells, once the update was made. */
-  event(batch: Batch, step: Step, update: UpdateEvent): StepEvent;
-
-  /** Compares what all ranks must have in common before the first step, and after some. `step`: updates made. */
-  compare?(batch: Batch, step: number): Promise<void>;
-
-  /** Which batch it is, in brackets: `(epoch 0, batch 3)`. */
-  nameOf(batch: Batch): string;
-
-  /** A sentence for the user: what in a batch makes its step non-finite. */
-  explainNonFinite(batch: Batch): Promise<string>;
-
-  /** Reads the held-out data of the run; null where the configuration has none. All ranks measure it together. */
-  loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
-
-  /** Whether each of several ranks has a part of its state, which one alone cannot tell; absent: no. */
-  readonly divided?: boolean;
-
-  /** The model as it is now, to be written while the run goes on. */
-  snapshot(): Promise<ModelSnapshot>;
-
-  /**
-   * What a checkpoint keeps besides the model and the optimizer, on the host.
-   *
-   * @param how.alone whether this rank alone asks: the others no longer take part
-   */
-  state(how: { readonly alone: boolean }): Promise<TraineeState>;
-}
-
-/** Options of the step of one update. */
-export interface UpdateOptions {
-  /** The number of the update, from 1, and of all updates; null while these are being counted. */
-  readonly step: number;
-  readonly steps: number | null;
-  readonly signal: AbortSignal | undefined;
-  /** Seed of the masks of dropout. */
-  readonly seed: number;
 }
 
 /** A run whose folder is locked. */
@@ -140,6 +81,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   #made: number | null = null;
   /** Whether held-out data is being measured. */
   #measuring = false;
+  readonly #passedOver: PassedOver;
   readonly #clock: CheckpointClock;
   readonly #checkpoints: CheckpointWriter;
 
@@ -148,6 +90,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     readonly parts: LoopParts<StepEvent>,
   ) {
     const { checkpoint, output } = parts.config;
+    this.#passedOver = new PassedOver(parts.done > 0);
     this.#clock = new CheckpointClock(checkpoint);
     const keep = checkpoint === false ? 1 : checkpoint.keep;
     this.#checkpoints = new CheckpointWriter({ ...parts, output, keep, trainee });
@@ -199,6 +142,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
           if (heldOut !== null && (first || parts.unmeasured)) await this.#evaluate(step, heldOut, best);
           if (best.end !== null) break;
         }
+        if ((trainee.epochOf?.(batch) ?? 0) > 0) this.#passedOver.requireAny();
         const started = performance.now();
         step++;
         last = await parts.length.isLast(step);
@@ -213,6 +157,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
         if (last || best.end !== null) break;
       }
+      this.#passedOver.requireAny();
       if (!last && best.end === null) throw endedEarly(step, await parts.length.total());
     } else if (heldOut !== null && best.end === null) {
       await this.#evaluate(step, heldOut, best);
@@ -262,7 +207,18 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     const lr = (await parts.schedule(step - 1)) * (trainee.lrScale?.(batches[0]) ?? 1);
     const started = performance.now();
     const results: Step[] = [];
-    for (const batch of batches) results.push(await this.#step(step, batch, results.length, lr));
+    let nothing: NothingLeft | undefined;
+    for (const [place, batch] of batches.entries()) {
+      const found = await this.#step(step, batch, place, lr);
+      if (isNothing(found)) nothing ??= found;
+      else results.push(found);
+    }
+    if (results.length === 0) {
+      this.#made = step;
+      emit({ type: 'note', message: this.#passedOver.note(step, trainee.nameOf(batches[0]), nothing!) });
+      return;
+    }
+    this.#passedOver.made();
     const result = results.length === 1 ? results[0]! : trainee.together!(results);
     await this.#explained(step, batches[0], lr, async () => {
       optimizer.lr = lr;
@@ -279,7 +235,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   }
 
   /** The loss and the gradients of one of the batches of an update. @param place among them, from 0 */
-  #step(step: number, batch: Batch, place: number, lr: number): Promise<Step> {
+  #step(step: number, batch: Batch, place: number, lr: number): Promise<Step | NothingLeft> {
     const { accumulate = 1, seed: own } = this.parts.config;
     const { signal } = this.parts;
     const { known: steps } = this.parts.length;
@@ -287,7 +243,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
       // Made from the number of the batch, so that a resumed run drops out what an uninterrupted one does.
       const seed = drawSeed('update', own, (step - 1) * accumulate + place + 1);
       const result = await this.trainee.step(batch, { step, steps, signal, seed });
-      if (!Number.isFinite(result.loss))
+      if (!isNothing(result) && !Number.isFinite(result.loss))
         throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
       return result;
     });

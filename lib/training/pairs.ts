@@ -6,20 +6,24 @@ import { digestOf } from '../distributed/weights-digest.js';
 import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { dataOrder } from './data-order.js';
 import type { RunData, TokenizedBatch } from './data.js';
-import type { ChunkEvent, StepEvent, UpdateEvent } from './events.js';
+import type { ChunkEvent, NoteEvent, StepEvent, UpdateEvent } from './events.js';
 import type { TraineeState } from './checkpoint.js';
-import type { Trainee, UpdateOptions } from './loop.js';
+import type { Trainee, UpdateOptions } from './trainee.js';
 import type { HeldOut, Objective, ObjectiveStep, Texts } from './objectives/objective.js';
+import { isNothing, type NothingLeft } from './passed-over.js';
 import type { FilledTrainConfig } from './read-config.js';
+import { rowsWithoutNegatives } from './without-negatives.js';
 import { storedConfig } from './resume-pairs.js';
 
 /** An objective over the batches of files of pairs, as the loop trains it. */
 export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> {
+  #toldOfMasked = false;
+
   constructor(
     readonly config: FilledTrainConfig,
     readonly objective: Objective,
     readonly data: RunData,
-    readonly emit: (event: ChunkEvent) => void,
+    readonly emit: (event: ChunkEvent | NoteEvent) => void,
     readonly ranks: Ranks | null = null,
   ) {}
 
@@ -31,11 +35,10 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     return epoch;
   }
 
-  step(
-    { inputs, texts, labels, ids, shares }: TokenizedBatch,
-    options: UpdateOptions,
-  ): Promise<ObjectiveStep> {
-    return this.objective.step(inputs, texts, {
+  async step(batch: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep | NothingLeft> {
+    const { inputs, texts, labels, ids, shares } = batch;
+    const withoutNegatives = rowsWithoutNegatives(this.config, texts, ids);
+    const step = await this.objective.step(inputs, texts, {
       ...options,
       labels,
       ids,
@@ -43,16 +46,35 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
       onProgress: ({ phase, chunk, chunks }) =>
         this.emit({ type: 'chunk', step: options.step, phase, chunk, chunks }),
     });
+    if (withoutNegatives === 0 || isNothing(step)) return step;
+    if (withoutNegatives === step.pairs) this.#sayAllMasked(batch, options.step);
+    return { ...step, withoutNegatives };
+  }
+
+  /** The first time. */
+  #sayAllMasked(batch: TokenizedBatch, step: number): void {
+    if (this.#toldOfMasked) return;
+    this.#toldOfMasked = true;
+    const what = this.config.ids === undefined ? 'a text' : 'an id or a text';
+    this.emit({
+      type: 'note',
+      message:
+        `step ${step} ${this.nameOf(batch)}: each row shares ${what} with every other, so that none is a negative. The loss is 0, and ` +
+        'the batch teaches nothing. Other such batches are counted (withoutNegatives of the metrics); shuffle the rows, or take larger ' +
+        'batches (shuffle, --batch).',
+    });
   }
 
   together(steps: readonly ObjectiveStep[]): ObjectiveStep {
     const sum = (name: Exclude<keyof ObjectiveStep, 'peakMemory'>): number =>
-      steps.reduce((total, step) => total + step[name], 0);
+      steps.reduce((total, step) => total + (step[name] ?? 0), 0);
+    const withoutNegatives = sum('withoutNegatives');
     return {
       loss: sum('loss') / steps.length,
       pairs: sum('pairs'),
       tokens: sum('tokens'),
       truncated: sum('truncated'),
+      ...(withoutNegatives > 0 && { withoutNegatives }),
       chunks: sum('chunks'),
       retained: sum('retained'),
       peakMemory: Math.max(...steps.map(({ peakMemory }) => peakMemory)),
@@ -61,7 +83,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
 
   event({ epoch, set }: TokenizedBatch, step: ObjectiveStep, update: UpdateEvent): StepEvent {
     const { type, steps, lr, gradNorm, seconds, secondsLeft } = update;
-    const { loss, pairs, tokens, truncated, chunks, retained, peakMemory } = step;
+    const { loss, pairs, tokens, truncated, withoutNegatives, chunks, retained, peakMemory } = step;
     return {
       type,
       step: update.step,
@@ -74,6 +96,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
       pairs,
       tokens,
       truncated,
+      ...(withoutNegatives !== undefined && { withoutNegatives }),
       chunks,
       retained,
       seconds,

@@ -270,7 +270,7 @@ test('held-out rows have ids in columns of their own, or none and are masked by 
     ],
     [{ evaluation: { data, loss: true, ids: [] } }, /evaluation\.ids is \[\]; a string/],
   ] as const)
-    assert.throws(() => readTrainConfig({ ...run, ...settings } as never), { code: 'INPUT', message });
+    assert.throws(() => readTrainConfig({ ...run, ...settings }), { code: 'INPUT', message });
   await assert.rejects(lossOfHeldOut({ ids: 'anchor' }), {
     message: /config\.evaluation\.ids is \["anchor"\]/,
   });
@@ -361,4 +361,37 @@ test('ids that would do nothing are refused, and rows without one', async (t) =>
     'siglip',
   ]);
   assert.match(wrong.stderr, /--ids .*the loss siglip takes no ids/);
+});
+
+test('a batch in which every pair is masked is told, and counted', async (t) => {
+  const { folder, config } = await shortRun(t);
+  // The rows of a batch of 4 are about one document, but for the second and third batch.
+  const about = (row: number) => (row >= 4 && row < 12 ? row : 0);
+  const data = await writeRows(
+    join(folder, 'rows.jsonl'),
+    rows.map((row, place) => ({ ...row, document_id: about(place) })),
+  );
+  const run = { ...config, data, batch: 4, epochs: 1, steps: undefined, shuffle: false, ids: 'document_id' };
+  const pairsAlone = { ...run, columns: ['anchor', 'positive'] };
+  const { steps, events } = await record(pairsAlone);
+  assert.deepEqual(
+    steps.map((event) => event.withoutNegatives),
+    [4, undefined, undefined, 4, 4, 4],
+  );
+  assert.equal(steps[0]!.loss, 0);
+  assert.ok(steps[1]!.loss > 0.1);
+  const told = events.flatMap((event) =>
+    event.type === 'note' && event.message.includes('teaches nothing') ? [event.message] : [],
+  );
+  assert.equal(told.length, 1);
+  assert.match(told[0]!, /^step 1 \(epoch 0, batch 0\): each row shares an id or a text with every other/);
+  // In a batch of 8 some rows have none; a row's own hard negatives are some.
+  const larger = await record({ ...pairsAlone, batch: 8, output: join(folder, 'larger') });
+  assert.deepEqual(
+    larger.steps.map((event) => event.withoutNegatives),
+    [undefined, undefined, 8],
+  );
+  const negatives = { columns: ['anchor', 'positive', 'negative'], output: join(folder, 'negatives') };
+  const hard = await record({ ...run, ...negatives });
+  assert.ok(hard.steps.every((event) => event.withoutNegatives === undefined && event.loss > 0));
 });

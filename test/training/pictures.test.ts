@@ -147,7 +147,62 @@ test('a picture that cannot be decoded ends the run with its path, or is counted
       onBadLine: 'skip',
       steps: 1,
     }),
-    fails('INPUT', /No picture can be decoded/),
+    fails(
+      'INPUT',
+      /^No batch has anything to train on: none of its pictures can be decoded. The first: .*bad-\d+/,
+    ),
+  );
+});
+
+test('a batch whose pictures are all bad is passed over, and its update keeps its number', async (t) => {
+  const bad = Array.from({ length: 4 }, (_, k) => ({ image: `void-${k}.png`, caption: `nothing ${k}` }));
+  const { folder, config } = await pictureRun(t);
+  const data = await writeRows(join(shared, 'batch-of-bad.jsonl'), [
+    ...rows.slice(0, 4),
+    ...bad,
+    ...rows.slice(4, 8),
+  ]);
+  const run = {
+    ...config,
+    data,
+    batch: 4,
+    epochs: 2,
+    shuffle: false,
+    onBadLine: 'skip',
+    dropout: 0,
+  } as const;
+  const whole = await record({ ...run, checkpoint: { every: 2, keep: 5 } });
+  assert.deepEqual(
+    whole.steps.map(({ step, pairs }) => [step, pairs]),
+    [
+      [1, 4],
+      [3, 4],
+      [4, 4],
+      [6, 4],
+    ],
+  );
+  const notes = ofType(whole.events, 'note').map(({ message }) => message);
+  assert.ok(
+    notes.some((note) =>
+      /^step 2 \(epoch 0, batch 1\) is passed over: none of its pictures .*void-0\.png/.test(note),
+    ),
+    notes.join('\n'),
+  );
+  assert.equal(ofType(whole.events, 'skippedTotal')[0]!.pictures, 4);
+  const again = join(folder, 'again');
+  await train({ output: again, resume: join(config.output, 'checkpoint-2') });
+  assert.deepEqual(await digests(join(again, 'model')), await digests(join(config.output, 'model')));
+  // The others of an update of several batches make it.
+  const { steps } = await record({ ...run, output: join(folder, 'three'), accumulate: 3 });
+  assert.deepEqual(
+    steps.map(({ pairs }) => pairs),
+    [8, 8],
+  );
+  // A run in steps does not go over bad files for ever.
+  const none = await writeRows(join(shared, 'all-void.jsonl'), bad);
+  await assert.rejects(
+    train({ ...config, output: join(folder, 'none'), data: none, batch: 2, onBadLine: 'skip', steps: 1e6 }),
+    fails('INPUT', /^No batch has anything to train on: none of its pictures can be decoded/),
   );
 });
 

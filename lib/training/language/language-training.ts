@@ -15,7 +15,7 @@ import { StepMeter } from '../../step/step-meter.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { UpdateEvent } from '../events.js';
 import type { TraineeState } from '../checkpoint.js';
-import type { Trainee, UpdateOptions } from '../loop.js';
+import type { Trainee, UpdateOptions } from '../trainee.js';
 import type { HeldOut } from '../objectives/objective.js';
 import type { Resumed } from '../resume.js';
 import type { RowsRead } from '../rows-read.js';

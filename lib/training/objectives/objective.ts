@@ -6,6 +6,7 @@ import type { Parameter } from '../../tensor/tensor.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { ChunkState } from '../checkpoint.js';
 import type { ChunkEvent, StepEvent } from '../events.js';
+import type { NothingLeft } from '../passed-over.js';
 import type { BatchIds } from '../../data/row-ids.js';
 
 /**
@@ -39,9 +40,10 @@ export interface Objective {
    * Computes the loss of a batch and adds its gradients to those of the parameters.
    *
    * @param inputs what {@link Objective.tokenize} made of the texts
+   * @returns also that nothing in the batch is left to train on
    * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
    */
-  step(inputs: Prepared, texts: Texts, options: ObjectiveStepOptions): Promise<ObjectiveStep>;
+  step(inputs: Prepared, texts: Texts, options: ObjectiveStepOptions): Promise<ObjectiveStep | NothingLeft>;
 
   /** A sentence for the user: which texts of a batch make its step non-finite, or that none does. */
   explainNonFinite(texts: Texts): Promise<string>;
@@ -99,7 +101,7 @@ export interface ObjectiveStepOptions {
 /** What a step did. */
 export type ObjectiveStep = Pick<
   StepEvent,
-  'loss' | 'pairs' | 'tokens' | 'truncated' | 'chunks' | 'retained' | 'peakMemory'
+  'loss' | 'pairs' | 'tokens' | 'truncated' | 'withoutNegatives' | 'chunks' | 'retained' | 'peakMemory'
 >;
 
 /** Held-out data, read once, measured as often as asked. */

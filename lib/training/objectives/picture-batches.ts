@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { GradCacheError } from '../../errors.js';
 import type { ImageTextModel } from '../../images/image-text-model.js';
-import { COUNTED } from '../../images/internal.js';
+import { COUNTED, READ } from '../../images/internal.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import { ofRows, type Texts } from './objective.js';
@@ -11,12 +11,14 @@ export type OnBadPicture = (path: string, reason: string) => void;
 
 /** The pictures and captions of some rows, as the towers take them. */
 export interface PictureRows {
-  /** A tower for each column, in the order of the columns. */
+  /** A tower for each column, in the order of the columns. None where no row is left. */
   readonly towers: readonly Tensor[];
   /** The rows that they are of: those whose picture could be decoded. */
   readonly rows: Uint32Array;
   /** The other rows. */
   readonly bad: readonly number[];
+  /** Why the first of these cannot be decoded; absent: there is none. */
+  readonly why?: string | undefined;
   /** Tokens of the captions, and captions that were cut. */
   readonly tokens: number;
   readonly truncated: number;
@@ -38,7 +40,7 @@ export class PictureBatches {
   /**
    * @param folder where the paths of the rows begin
    * @param rows those to take; undefined: all
-   * @throws GradCacheError `INPUT` with the path of a picture that cannot be decoded, or where none of the rows has one that can
+   * @throws GradCacheError `INPUT` with the path of a picture that cannot be decoded, unless such are passed over
    */
   async read(texts: Texts, folder: string, rows: Uint32Array | undefined): Promise<PictureRows> {
     const { columns, images } = this.config;
@@ -47,6 +49,11 @@ export class PictureBatches {
       ofRows(texts[images!]!, asked).map((path) => PictureBatches.file(folder, path)),
     );
     for (const { path, message } of bad) this.onBad(path, message);
+    if (pixels === null)
+      return {
+        ...{ towers: [], rows: new Uint32Array(), bad: [...asked], tokens: 0, truncated: 0 },
+        why: bad[0]?.message,
+      };
     const own = Uint32Array.from(kept, (place) => asked[place]!);
     const good = new Set(kept);
     const towers: Tensor[] = [];
@@ -69,10 +76,10 @@ export class PictureBatches {
     return { towers, rows: own, bad: [...asked].filter((_, place) => !good.has(place)), tokens, truncated };
   }
 
-  async #pictures(paths: readonly string[]): ReturnType<ImageTextModel['images']['read']> {
+  async #pictures(paths: readonly string[]): ReturnType<ImageTextModel['images'][typeof READ]> {
     const { onBadLine } = this.config;
     try {
-      return await this.model.images.read(paths, { onBadPicture: onBadLine });
+      return await this.model.images[READ](paths, { onBadPicture: onBadLine });
     } catch (error) {
       if (onBadLine === 'skip' || (error as GradCacheError).code !== 'INPUT') throw error;
       throw new GradCacheError(

@@ -19,6 +19,7 @@ import type { Parameter } from '../../tensor/tensor.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import type { RunObjects } from '../objects.js';
 import { folderOfHeldOut, folderOfPictures } from '../picture-paths.js';
+import type { NothingLeft } from '../passed-over.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
@@ -168,12 +169,16 @@ class Pictures implements Objective {
   }
 
   async step(
-    { towers, rows, bad, tokens, truncated }: PictureRows,
+    { towers, rows, bad, why, tokens, truncated }: PictureRows,
     texts: Texts,
     { labels, ids, step, steps, signal, seed, onProgress }: ObjectiveStepOptions,
-  ): Promise<ObjectiveStep> {
+  ): Promise<ObjectiveStep | NothingLeft> {
     try {
-      const [allTokens, allTruncated] = await this.#shared([tokens, truncated, ...bad], texts);
+      const [allTokens, allTruncated, least] = await this.#shared(
+        { counts: [tokens, truncated, rows.length], bad },
+        texts,
+      );
+      if (least === 0) return { nothing: this.#noneLeft(why) };
       const loss = {
         ...(steps !== null && stepOptionsOf(this.config.loss, { step, steps })),
         ...this.#beside(texts, { labels, ids }, rows),
@@ -185,10 +190,23 @@ class Pictures implements Objective {
     }
   }
 
-  /** The sums of tokens and of cut captions over ranks, each of which hears of the bad pictures of the others. */
-  async #shared(own: readonly number[], texts: Texts): Promise<[tokens: number, truncated: number]> {
-    const all = this.ranks === null ? [own] : await this.ranks.numbers(own);
-    for (const [rank, [, , ...bad]] of all.entries()) {
+  #noneLeft(why: string | undefined): string {
+    return this.ranks === null
+      ? `none of its pictures can be decoded. The first: ${why?.replace(/[.]$/, '')}`
+      : 'of the pictures of a rank none can be decoded, and all ranks take a part in a step';
+  }
+
+  /**
+   * The sums of tokens and of cut captions over ranks, each of which hears of the bad pictures of the others; and the least rows that
+   * a rank has left.
+   */
+  async #shared(
+    { counts, bad: own }: { readonly counts: readonly number[]; readonly bad: readonly number[] },
+    texts: Texts,
+  ): Promise<[tokens: number, truncated: number, least: number]> {
+    const numbers = [...counts, ...own];
+    const all = this.ranks === null ? [numbers] : await this.ranks.numbers(numbers);
+    for (const [rank, [, , , ...bad]] of all.entries()) {
       if (rank === (this.ranks?.rank ?? 0)) continue; // told when it was read
       for (const row of bad) {
         const path = PictureBatches.file(this.#folder, texts[this.config.images!]![row]!);
@@ -196,7 +214,7 @@ class Pictures implements Objective {
       }
     }
     const sum = (place: number): number => all.reduce((total, numbers) => total + numbers[place]!, 0);
-    return [sum(0), sum(1)];
+    return [sum(0), sum(1), Math.min(...all.map(([, , rows]) => rows!))];
   }
 
   /** What the loss is to know of the rows beside their representations. */
