@@ -5,7 +5,7 @@ import { type Fields, RecordSplitter } from './record-splitter.js';
 import { isAmong } from './column-numbers.js';
 import type { RecordOptions } from './record-options.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
-import { otherHeader, sayQuoting, type SettingNames } from './setting-names.js';
+import { namingColumns, otherHeader, sayQuoting, type SettingNames } from './setting-names.js';
 import { splitFile } from './split-file.js';
 import { isDecoded } from './text-stream.js';
 import { plural } from '../options/plural.js';
@@ -24,7 +24,7 @@ export interface SeparatedValues extends RecordOptions {
  * @throws GradCacheError `INPUT` for a file that cannot be read, or whose header lacks a wanted column.
  */
 export async function* readSeparatedValues(path: string, how: SeparatedValues): RecordBlocks {
-  const { separator, quoting, header, columns: wanted, names, signal } = how;
+  const { separator, quoting, header, names, signal } = how;
   const told = quoting === 'auto' ? await fieldsAreQuoted(path, how) : quoting === 'csv';
   let columns = header;
   const toRecords = (all: readonly Fields[]): ReadRecord[] => {
@@ -32,7 +32,7 @@ export async function* readSeparatedValues(path: string, how: SeparatedValues): 
     for (const fields of all) {
       if (told === undefined) refuseQuotes(fields, path, names);
       if (columns === 'none') records.push(withoutNames(fields, names));
-      else if (columns === undefined) columns = checkHeader(fields, path, wanted, names);
+      else if (columns === undefined) columns = checkHeader(fields, path, how);
       else records.push(toRecord(fields, columns, told === true, how));
     }
     return records;
@@ -54,8 +54,7 @@ function refuseQuotes({ fields, line }: Fields, path: string, names: SettingName
 function checkHeader(
   { fields, line, problem }: Fields,
   path: string,
-  wanted: readonly string[] | undefined,
-  settings: SettingNames,
+  { columns: wanted, names: settings, namedBy }: SeparatedValues,
 ): readonly string[] {
   if (problem !== undefined)
     throw new GradCacheError('INPUT', `${path}, line ${line}: the header cannot be read, ${problem}.`);
@@ -70,7 +69,7 @@ function checkHeader(
     throw new GradCacheError(
       'INPUT',
       `${path}, line ${line}: there is no column ${missing.map(show).join(', ')}; the header has ${names.map(show).join(', ')}. ` +
-        otherHeader(settings),
+        otherHeader(namingColumns(missing, settings, namedBy)),
     );
   }
   for (const name of wanted?.filter((column) => names.includes(column)) ?? names) {

@@ -5,8 +5,10 @@ import { openRecords } from './open-records.js';
 import { labelProblem, labelText, misfit, type LabelOptions } from './labels.js';
 import type { RecordOptions } from './record-options.js';
 import { idsProblem, idsText } from './row-ids.js';
+import { namesShown } from './row.js';
 import { listText } from './text-lists.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
+import { DATA_SETTINGS } from './setting-names.js';
 import { plural } from '../options/plural.js';
 import { isColumnNumber } from './column-numbers.js';
 
@@ -51,7 +53,8 @@ export async function* readRows(
     const wanted = columns && [...columns, ...beside];
     const header = headerOf(options.header, wanted && [...wanted, ...optional]);
     const numbers = beside.length > 0 || options.numbers === true;
-    const records = open(file, { ...options, columns: wanted, header, numbers, lists: [...lists, ...ids] });
+    const how = { ...options, columns: wanted, header, numbers, lists: [...lists, ...ids] };
+    const records = open(file, { ...how, namedBy: settingsOf(options) });
     for await (const block of records) {
       throwIfAborted(signal);
       for (const record of block) {
@@ -74,6 +77,15 @@ export async function* readRows(
       ? `${bad === 1 ? 'its one line was' : `all ${bad} lines were`} skipped as bad`
       : 'there is nothing in it';
   throw new GradCacheError('INPUT', `${files.join(', ')}: no row was read, ${why}.`);
+}
+
+/** What the settings are called that name the columns beside those of texts. */
+function settingsOf({ label, ids = [], names = DATA_SETTINGS }: RowOptions): Record<string, string> {
+  const all: [string, string | undefined][] = [
+    ...(label === undefined ? [] : [[label.column, names.label] as [string, string | undefined]]),
+    ...ids.map((column): [string, string | undefined] => [column, names.ids]),
+  ];
+  return Object.fromEntries(all.map(([column, setting]) => [column, setting ?? names.columns]));
 }
 
 /** The columns that a row has behind its texts. */
@@ -210,7 +222,8 @@ function withIds(
       ? (values as readonly unknown[])[place + number]
       : (values as Readonly<Record<string, unknown>>)[column];
     const text = idsText(value);
-    if (text === undefined) return idsProblem(column, value, names);
+    if (text === undefined)
+      return idsProblem(column, value, names, Array.isArray(values) ? undefined : Object.keys(values));
     row[column] = text;
   }
   return row;
@@ -226,7 +239,5 @@ function problemOf(column: string, value: unknown, values: object, numbers: bool
   if (typeof value === 'string') return `${show(column)} is empty`;
   if (value !== undefined)
     return `${show(column)} is ${show(value)}, not a text${numbers ? ' or number' : ''}`;
-  const names = Object.keys(values);
-  const shown = names.slice(0, 20).map(show).join(', ') + (names.length > 20 ? ', …' : '');
-  return `it has no ${show(column)}; it has ${shown || 'nothing'}`;
+  return `it has no ${show(column)}; it has ${namesShown(Object.keys(values))}`;
 }

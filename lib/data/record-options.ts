@@ -10,6 +10,8 @@ export interface RecordOptions {
   readonly format?: DataFormat;
   /** Columns that the header or schema of the file must name; undefined: all of them are read. */
   readonly columns?: readonly string[];
+  /** What the settings are called that name columns of other kinds than texts, by the column: `ids, --ids`. */
+  readonly namedBy?: Readonly<Record<string, string>>;
   /** Columns that are read if the file has them. */
   readonly optional?: readonly string[];
   /** Columns of numbers are read as well; a number counts as its text. */

@@ -4,7 +4,7 @@
 import { GradCacheError } from '../errors.js';
 import { refused, show } from '../options/option-values.js';
 import { DATA_SETTINGS, type SettingNames } from './setting-names.js';
-import type { LabelledRow, LabelledRowSource, Row } from './row.js';
+import { namesShown, type LabelledRow, type LabelledRowSource, type Row } from './row.js';
 
 /** The ids of each row of a batch, on all ranks; undefined where the data has none. */
 export type BatchIds = readonly (readonly string[])[] | undefined;
@@ -64,12 +64,15 @@ function listIn(text: string): readonly unknown[] | undefined {
   }
 }
 
-/** What is wrong with a value of a column of ids, for messages. */
+/** What is wrong with a value of a column of ids, for messages. @param there the names of what the row has */
 export function idsProblem(
   column: string,
   value: unknown,
   { ids = DATA_SETTINGS.ids }: Pick<SettingNames, 'ids'> = {},
+  there?: readonly string[],
 ): string {
+  if (value === undefined && there !== undefined)
+    return `it has no id ${show(column)}; it has ${namesShown(there)}. Name other columns of ids (${ids}), or write null or [] for none`;
   const found =
     value === undefined ? `it has no id ${show(column)}` : `the id ${show(column)} is ${show(value)}`;
   return `${found}; a text, a whole number or a list of them is needed; nothing, null or [] for none (${ids})${hasRounded(value) ? '; numbers above 2^53 are read as texts alone' : ''}`;

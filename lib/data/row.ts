@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { show } from '../options/option-values.js';
 
 /** One example: its texts by column, in the order of the columns, e.g. `{ anchor: '…', positive: '…' }`. */
 export type Row<Column extends string = string> = Readonly<Record<Column, string>>;
@@ -23,6 +24,11 @@ export interface BadLine {
   readonly line: number;
   /** What is wrong with it. */
   readonly reason: string;
+}
+
+/** The names of a record's columns, for messages. */
+export function namesShown(names: readonly string[]): string {
+  return names.slice(0, 20).map(show).join(', ') + (names.length > 20 ? ', …' : '') || 'nothing';
 }
 
 /** The error for a bad line; it says what to do. */

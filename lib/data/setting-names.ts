@@ -12,6 +12,7 @@ export interface SettingNames {
   readonly header?: string;
   readonly fields?: string;
   readonly quoting?: string;
+  readonly label?: string;
   readonly ids?: string;
 }
 
@@ -22,6 +23,7 @@ export const DATA_SETTINGS: Required<SettingNames> = {
   header: 'header: false, --no-header',
   fields: 'header: [names], --fields',
   quoting: 'quoting, --quoting',
+  label: 'label, --label; of weights: weights, --weights',
   ids: 'ids, --ids',
 };
 
@@ -32,8 +34,21 @@ export const HELD_OUT_SETTINGS: Required<SettingNames> = {
   header: 'evaluation.header: false, --no-eval-header',
   fields: 'evaluation.header: [names], --eval-fields',
   quoting: 'evaluation.quoting, --eval-quoting',
+  label: 'label, --label; of weights: weights, --weights',
   ids: 'evaluation.ids, --eval-ids; --no-eval-ids where the file has none',
 };
+
+/** The names with those of the settings that name some columns, which a file lacks. */
+export function namingColumns(
+  missing: readonly string[],
+  names: SettingNames,
+  namedBy: Readonly<Record<string, string>> = {},
+): SettingNames {
+  const settings = new Set(
+    missing.map((column) => (Object.hasOwn(namedBy, column) ? namedBy[column]! : names.columns)),
+  );
+  return settings.size === 0 ? names : { ...names, columns: [...settings].join('; ') };
+}
 
 /** The way out where a CSV or TSV file has no such column in its header. */
 export function otherHeader({ columns, header, fields }: SettingNames): string {

@@ -2,7 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { isColumnNumber } from './column-numbers.js';
 import type { RecordOptions } from './record-options.js';
-import { DATA_SETTINGS } from './setting-names.js';
+import { DATA_SETTINGS, namingColumns } from './setting-names.js';
 
 /** A column of a file whose columns have types. */
 export interface TypedColumn {
@@ -35,6 +35,7 @@ export function chooseColumns(
     numbers = false,
     lists = [],
     names: settings = DATA_SETTINGS,
+    namedBy,
   } = options;
   const all = columns.map(({ name }) => name);
   /** The place of a column, by its name or its number; -1 for none. */
@@ -51,7 +52,8 @@ export function chooseColumns(
     const kind = numbers ? 'column of texts or numbers' : 'text column';
     const what = missing.length > 0 ? `${kind} ${missing.map(show).join(', ')}` : kind;
     const there = columns.map(({ label }) => label).join(', ') || 'none';
-    const wayOut = missing.length > 0 ? ` Name other columns (${settings.columns}).` : '';
+    const wayOut =
+      missing.length > 0 ? ` Name other columns (${namingColumns(missing, settings, namedBy).columns}).` : '';
     throw new GradCacheError('INPUT', `${path} has no ${what}; its columns are ${there}.${wayOut}`);
   }
   const asked = wanted ? [...wanted, ...optional.filter(isThere)] : all.filter((_, place) => readable[place]);

@@ -209,11 +209,20 @@ export function kindOf({
   return KINDS[kind];
 }
 
-/** @throws GradCacheError `INPUT` if the loss needs more columns, or fewer */
-export function requireColumns(path: string, columns: readonly string[], loss: FilledLossConfig): void {
+/** @param there those that the data has @throws GradCacheError `INPUT` if the loss needs more columns, or fewer */
+export function requireColumns(
+  path: string,
+  columns: readonly string[],
+  loss: FilledLossConfig,
+  there: readonly string[] = [],
+): void {
   const { least, most = Infinity, needed } = kindOf(loss).columns;
   const fits = columns.length >= least && columns.length <= most;
-  if (!fits || new Set(columns).size < columns.length) throw refuse(path, columns, needed);
+  const wayOut =
+    there.length === 0
+      ? ''
+      : ` The data has ${there.map(show).join(', ')}: name some of them (columns, --columns).`;
+  if (!fits || new Set(columns).size < columns.length) throw refuse(path, columns, needed, wayOut);
 }
 
 /** The names of the losses that can do something, for messages. */

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { didYouMean, nearest } from './nearest.js';
-import { anyOf, describeBounds, isNumber, problemOf, type Bounds } from './option-values.js';
+import { nearest } from './nearest.js';
+import { choiceOf, describeBounds, isNumber, problemOf, type Bounds } from './option-values.js';
 
 /** A mistake in one setting: where it is, and what is wrong with it. */
 export class SettingError extends GradCacheError {
@@ -62,7 +62,8 @@ export class Fields {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (!accepted.includes(value as T)) {
-      throw refuse(this.at(name), value, anyOf(accepted), didYouMean(value, accepted));
+      const { needed, hint } = choiceOf(value, accepted);
+      throw refuse(this.at(name), value, needed, hint);
     }
     return value as T;
   }

@@ -86,7 +86,35 @@ export function requireOneOf<const T extends string>(
   accepted: readonly T[],
 ): asserts value is T {
   if (accepted.includes(value as T)) return;
-  throw refused(name, value, anyOf(accepted), didYouMean(value, accepted));
+  const { needed, hint } = choiceOf(value, accepted);
+  throw refused(name, value, needed, hint);
+}
+
+/** Names that a sentence holds; more are listed below it. */
+const IN_A_SENTENCE = 10;
+/** Letters of a line of a list. */
+const LINE = 100;
+
+/** What is needed in place of a value that is none of some names, and what follows the sentence: the name that was meant, or all. */
+export function choiceOf(value: unknown, accepted: readonly string[]): { needed: string; hint: string } {
+  const near = didYouMean(value, accepted);
+  if (accepted.length <= IN_A_SENTENCE) return { needed: anyOf(accepted), hint: near };
+  return { needed: `one of ${accepted.length} names`, hint: `${near}\n${inLines(accepted)}` };
+}
+
+/** Names one after the other, in lines of a terminal. */
+function inLines(names: readonly string[]): string {
+  const lines: string[] = [];
+  let line = ' ';
+  for (const [place, name] of names.entries()) {
+    const next = place + 1 < names.length ? `${name},` : name;
+    if (line.length + next.length + 1 > LINE) {
+      lines.push(line);
+      line = ' ';
+    }
+    line += ` ${next}`;
+  }
+  return [...lines, line].join('\n');
 }
 
 /** Throws unless the value is a list of different ones of the names that are accepted, with at least one. */

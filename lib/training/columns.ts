@@ -110,7 +110,8 @@ async function withOwnColumns(
     isList && columns.slice(1).includes(name) ? [name] : [],
   );
   const lists = config.lists ?? (listed.length > 0 && kindOf(loss).takesLists ? listed : undefined);
-  requireColumns('config.columns', columns, loss);
+  const there = seen.map((each) => each.found);
+  requireColumns('config.columns', columns, loss, there);
   for (const column of Object.keys(config.prompts)) {
     if (!columns.includes(column))
       throw new SettingError(`config.prompts.${column}`, `is for a column that the data has nothing in.`);

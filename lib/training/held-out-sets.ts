@@ -81,6 +81,7 @@ export function settingNamesOf(name: string | undefined): Required<SettingNames>
     header: both('header', 'false'),
     fields: both('header', 'A,B'),
     quoting: both('quoting', 'KIND:'),
+    label: HELD_OUT_SETTINGS.label,
     ids: `${both('ids', 'A,B')}, or ${name}.ids=false where the file has none`,
   };
 }

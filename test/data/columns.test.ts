@@ -89,3 +89,27 @@ test('a collection in the format of SMART has title and text, as Cranfield does'
     /line 1: a collection .* begins with \.I/,
   );
 });
+
+test('columns that a file lacks are told with the setting that names them', async (t) => {
+  const label = { column: 'score' };
+  const rows = [{ a: 'one', b: 'two' }];
+  const { parquetWriteBuffer } = await import('hyparquet-writer');
+  const columnData = ['a', 'b'].map((name) => ({ name, data: rows.map((row) => row[name as 'a']) }));
+  const parquet = join(await temporaryFolder(t), 'a.parquet');
+  await writeFile(parquet, new Uint8Array(parquetWriteBuffer({ columnData })));
+  const readParquet = async (options: object) => {
+    for await (const _ of readPairs(parquet, options));
+  };
+  for (const [options, setting] of [
+    [{ columns: ['a', 'c'] }, /Name other columns \(columns, --columns\)/],
+    [{ columns: ['a'], ids: ['doc'] }, /Name other columns \(ids, --ids\)/],
+    [{ columns: ['a'], label }, /Name other columns \(label, --label; of weights: weights, --weights\)/],
+    [{ columns: ['c'], ids: ['doc'] }, /Name other columns \(columns, --columns; ids, --ids\)/],
+  ] as const) {
+    await assert.rejects(rowsIn(t, 'a.csv', 'a,b\none,two\n', options), { code: 'INPUT', message: setting });
+    await assert.rejects(readParquet(options), { code: 'INPUT', message: setting });
+  }
+  await assert.rejects(rowsIn(t, 'a.jsonl', '{"a": "one", "b": 2}\n', { columns: ['a'], ids: ['doc'] }), {
+    message: /it has no id "doc"; it has "a", "b"\. Name other columns of ids \(ids, --ids\)/,
+  });
+});

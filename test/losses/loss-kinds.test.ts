@@ -98,6 +98,25 @@ for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
 }
 
 test('a loss that is not in the list is refused with those that are', () => {
-  assert.throws(() => read({ kind: 'triplets' }), /config\.loss\.kind is "triplets"; .*"infonce" or/);
+  assert.throws(
+    () => read({ kind: 'triplets' }),
+    /config\.loss\.kind is "triplets"; .*Did you mean triplet\?\n.* infonce,/s,
+  );
   assert.throws(() => readFlags('triplets', []), { path: 'config.loss.kind' });
+});
+
+test('a name of no loss is refused with the one that was meant, and all in lines that a terminal holds', () => {
+  assert.throws(
+    () => read({ kind: 'info-nca' }),
+    (error: Error) => {
+      const [first, ...lines] = error.message.split('\n');
+      assert.match(
+        first!,
+        /^config\.loss\.kind is "info-nca"; one of \d+ names is needed\. Did you mean infonce\?$/,
+      );
+      assert.ok(lines.length > 3 && lines.every((line) => line.length <= 100), error.message);
+      assert.deepEqual(lines.join('').trim().split(/,\s+/), Object.keys(LOSSES));
+      return true;
+    },
+  );
 });

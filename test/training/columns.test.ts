@@ -23,6 +23,14 @@ test('two columns of texts are anchor and positive, whatever they are called', a
     }
   };
   const nothing = undefined;
+  await assert.rejects(
+    found('more.csv', 'anchor,positive,negative,negative2\na,p,n,m\n', { loss: { kind: 'triplet' } }),
+    {
+      code: 'INPUT',
+      message:
+        /^config\.columns is .*"negative2"\]; .* is needed\. The data has "anchor", .*"negative2": name some of them \(columns, --columns\)/,
+    },
+  );
   assert.deepEqual(await found('a.csv', 'question,answer\nq,a\n'), [
     ['question', 'answer'],
     nothing,
