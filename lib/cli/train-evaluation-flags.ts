@@ -66,12 +66,21 @@ export const EVALUATION_FLAGS: Flags = {
     'further measures of retrieval: accuracy, precision, recall, mrr, ndcg or map at any k',
     'evaluation.measures',
   ),
+  'eval-windows': onOff(
+    'read held-out texts that are too long in windows: of sparse models, those with a representation for each token, and\ncross-encoders; default: they are cut',
+    'evaluation.windows',
+  ),
+  'eval-window-overlap': number(
+    'TOKENS',
+    'of --eval-windows: tokens that a window repeats of the one before it; default 0',
+    'evaluation.windowOverlap',
+  ),
   'eval-at': number('K', 'of reranking: the ranks that count in MRR and nDCG; default 10', 'evaluation.at'),
   'eval-set': repeated(
     text(
       'NAME=FILE',
       'further held-out data, by name; NAME.SETTING=VALUE says more of it, as the flags above do of the one without a name: task, ' +
-        'documents, documentColumn, queries, corpus, judgements, columns, ids, format, header, quoting, delimiter, similarity, dimensions, measures, at, loss. Its ' +
+        'documents, documentColumn, queries, corpus, judgements, columns, ids, format, header, quoting, delimiter, similarity, dimensions, measures, windows, windowOverlap, at, loss. Its ' +
         'scores are called NAME.spearman, …; may be repeated',
     ),
   ),
@@ -113,6 +122,8 @@ const READ: Readonly<Record<string, (text: string) => unknown>> = {
   similarity: String,
   dimensions: (text) => words(text).map((word) => (word.trim() === '' ? NaN : Number(word))),
   measures: words,
+  windows: switched,
+  windowOverlap: (text) => (text.trim() === '' ? NaN : Number(text)),
   at: (text) => (text.trim() === '' ? NaN : Number(text)),
   loss: switched,
 };

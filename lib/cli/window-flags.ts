@@ -2,11 +2,10 @@
  * Flags of texts that are read in windows, in the commands that use a finished model.
  */
 import type { CrossEncoder } from '../encoders/cross-encoder.js';
-import { overlapOf, type Windows } from '../encoders/long-texts.js';
+import type { Windows } from '../encoders/long-texts.js';
 import { TextEncoder } from '../encoders/text-encoder.js';
 import type { SharedModel } from '../evaluation/shared-encoder.js';
-import { windowedEncoder, windowedScorer } from '../evaluation/windowed.js';
-import { overlapProblem } from '../tokenizer/token-windows.js';
+import { overlapProblemFor, windowedEncoder, windowedScorer } from '../evaluation/windowed.js';
 import { type Arguments, type Flags, number, onOff, UsageError } from './flags.js';
 import type { OpenedEncoder } from './model.js';
 
@@ -64,12 +63,7 @@ export function scorerWithWindows(
   return windowedScorer(model, windows);
 }
 
-function requireRoom(
-  { tokenizer, maxLength }: Pick<TextEncoder, 'tokenizer' | 'maxLength'>,
-  windows: Windows | undefined,
-  paired: boolean,
-): void {
-  const special = paired ? tokenizer.specialTokensPerPair : tokenizer.specialTokensPerText;
-  const wrong = overlapProblem(overlapOf(windows) ?? 0, maxLength, { paired, special });
+function requireRoom(model: TextEncoder | CrossEncoder, windows: Windows | undefined, paired: boolean): void {
+  const wrong = overlapProblemFor(model, windows, paired);
   if (wrong !== undefined) throw new UsageError(`--window-overlap ${wrong}`);
 }

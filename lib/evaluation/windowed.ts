@@ -7,6 +7,7 @@ import type { TextEncoder } from '../encoders/text-encoder.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import { requireNumber } from '../options/option-values.js';
 import { Tensor } from '../tensor/tensor.js';
+import { overlapProblem } from '../tokenizer/token-windows.js';
 import type { EncodesTexts } from './encode-texts.js';
 import type { SharedModel } from './shared-encoder.js';
 
@@ -60,6 +61,16 @@ export function windowedScorer(
     labels: model.labels,
     predict: (pairs, options) => model.predict(pairs, { ...options, windows }),
   };
+}
+
+/** What is wrong with the overlap of windows for a model, whatever the texts are; undefined: nothing. */
+export function overlapProblemFor(
+  { tokenizer, maxLength }: Pick<TextEncoder | CrossEncoder, 'tokenizer' | 'maxLength'>,
+  windows: Windows | undefined,
+  paired: boolean,
+): string | undefined {
+  const special = paired ? tokenizer.specialTokensPerPair : tokenizer.specialTokensPerText;
+  return overlapProblem(overlapOf(windows) ?? 0, maxLength, { paired, special });
 }
 
 /** Sparse rows with their zeros, [rows, dimensions]. */

@@ -61,6 +61,13 @@ export interface HeldOutSetConfig {
    * `ndcg@10/64`. The texts are encoded again for each.
    */
   readonly dimensions?: readonly number[];
+  /**
+   * Texts that are too long are read in windows, as `gradcache evaluate --windows` reads them: of sparse models, those with a
+   * representation for each token, and cross-encoders. Default false, they are cut.
+   */
+  readonly windows?: boolean;
+  /** Tokens that a window repeats of the one before it. Default 0. */
+  readonly windowOverlap?: number;
   /** Further measures of retrieval, as `'map@100'` or `'accuracy@1'`. Default: none. */
   readonly measures?: readonly RetrievalMeasure[];
   /** Of reranking: the ranks that count in MRR and nDCG. Default: 10. */

@@ -139,6 +139,7 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
     similarity: readSimilarity(fields, task),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
     measures: readHeldOutMeasures(fields, task),
+    ...readWindows(fields, task),
     at: fields.count('at'),
   };
 }
@@ -193,6 +194,8 @@ function nothingOf(fields: Fields): HeldOutSet {
     'similarity',
     'dimensions',
     'measures',
+    'windows',
+    'windowOverlap',
     'at',
   ];
   refuseBeside(
@@ -215,6 +218,27 @@ function readSimilarity(fields: Fields, task: TaskName | undefined): HeldOutSet[
   if (task !== undefined && task !== 'clustering') return fields.oneOf('similarity', SIMILARITIES);
   refuseBeside(fields, ['similarity'], `is for texts that are compared, not for ${task ?? 'the loss'}`);
   return undefined;
+}
+
+/** @throws SettingError for windows of the loss, whose texts are cut as those that are trained on, and for an overlap of none */
+function readWindows(
+  fields: Fields,
+  task: TaskName | undefined,
+): Pick<HeldOutSet, 'windows' | 'windowOverlap'> {
+  if (task === undefined)
+    refuseBeside(
+      fields,
+      ['windows', 'windowOverlap'],
+      'is for a task, and the loss is measured alone: leave it out',
+    );
+  const windows = fields.boolean('windows');
+  if (windows !== true)
+    refuseBeside(
+      fields,
+      ['windowOverlap'],
+      'is of windows, and there are none: turn windows on, or leave it out',
+    );
+  return { windows, windowOverlap: fields.number('windowOverlap', { from: 0, whole: true }) };
 }
 
 /** @throws SettingError for what is no measure, and for measures of another task */

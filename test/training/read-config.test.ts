@@ -59,6 +59,8 @@ test('a configuration that is filled in is kept as it is', () => {
       measures: undefined,
       at: undefined,
       ids: undefined,
+      windows: undefined,
+      windowOverlap: undefined,
       sets: undefined,
       every: 5,
       before: true,

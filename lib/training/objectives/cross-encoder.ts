@@ -5,6 +5,7 @@ import { textsIn } from '../../data/text-lists.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import type { CrossEncoder } from '../../encoders/cross-encoder.js';
 import { sharedScorer } from '../../evaluation/shared-encoder.js';
+import { windowedScorer } from '../../evaluation/windowed.js';
 import type { PairRows } from '../../losses/loss-kind.js';
 import { makeLoss, negativesOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
@@ -22,6 +23,7 @@ import { chunkState, firstChunkSize } from './chunk-size.js';
 import { stepSettings } from './step-settings.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { loadHeldOutPairs } from './held-out-pairs.js';
+import { windowsOf } from './held-out-windows.js';
 import { loadAllHeldOut } from './all-held-out.js';
 import {
   ofRows,
@@ -206,7 +208,6 @@ class PairsOfTexts implements Objective {
   loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
     const { config, model, ranks } = this;
     const prompt = promptOf(config, config.columns[0]!);
-    const shared = sharedScorer(model, ranks);
     return loadAllHeldOut(config.evaluation, async (set) => {
       if (set.set.task !== undefined && model.labels > 1)
         throw new SettingError(
@@ -214,6 +215,7 @@ class PairsOfTexts implements Objective {
           `is "${set.set.task}", by one score of a pair, and the model has ${model.labels} labels: measure the loss in its place.`,
         );
       const batches = await loadHeldOutBatches(set, config, signal);
+      const shared = sharedScorer(windowedScorer(model, windowsOf(set, model)), ranks);
       if (batches === null) return loadHeldOutPairs(set, shared, prompt, signal);
       return {
         names: ['loss'],

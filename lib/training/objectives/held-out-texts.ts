@@ -3,6 +3,7 @@ import type { Ranks } from '../../distributed/ranks.js';
 import { RoutedEncoder } from '../../encoders/routed-encoder.js';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { sharedEncoder } from '../../evaluation/shared-encoder.js';
+import { windowedEncoder } from '../../evaluation/windowed.js';
 import { refuse, SettingError } from '../../options/fields.js';
 import { anyOf } from '../../options/option-values.js';
 import { SIMILARITIES, TOKEN_SIMILARITIES } from '../../options/similarity.js';
@@ -13,6 +14,7 @@ import type { FilledTrainConfig } from '../read-config.js';
 import { loadHeldOut } from './held-out.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { loadAllHeldOut } from './all-held-out.js';
+import { windowsOf } from './held-out-windows.js';
 import type { HeldOut } from './objective.js';
 
 /** What held-out data of a text encoder is measured with. */
@@ -36,7 +38,6 @@ export async function loadHeldOutTexts(
   signal: AbortSignal | undefined,
 ): Promise<HeldOut | null> {
   if (config.evaluation === undefined) return null;
-  const shared = sharedEncoder(model, ranks);
   const sets = await loadAllHeldOut(config.evaluation, async (named) => {
     const { name, set } = named;
     requireRouted(model, named);
@@ -45,6 +46,7 @@ export async function loadHeldOutTexts(
     const similarities = similaritiesFor(model, set);
     if (set.similarity !== undefined && !similarities.includes(set.similarity))
       throw refuse(`config.${placeOf(name)}.similarity`, set.similarity, anyOf(similarities));
+    const shared = sharedEncoder(windowedEncoder(model, windowsOf(named, model)), ranks);
     const task = await loadHeldOut(named, config, signal);
     const batches = await loadHeldOutBatches(named, config, signal);
     return {
