@@ -1,4 +1,4 @@
-import { inspect, types } from 'node:util';
+import { inspect } from 'node:util';
 import { initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
@@ -290,14 +290,9 @@ export class CrossEncoder extends TokenEncoder {
     };
     if (overlap === undefined) return score(await this.tokenize(pairs, { prompt }));
     const best = new Float64Array(pairs.length).fill(-Infinity);
-    let wide = this.precision === 'float64';
     const pieces = this.windowPieces(pairs, { prompt, overlap }, tokensPerChunk * PIECE_CHUNKS);
-    await overPieces(pieces, async ({ batch, texts }) => {
-      const scores = await score(batch);
-      wide = types.isFloat64Array(scores);
-      keepBest(best, scores, texts);
-    });
-    return wide ? best : Float32Array.from(best);
+    await overPieces(pieces, async ({ batch, texts }) => keepBest(best, await score(batch), texts));
+    return this.precision === 'float64' ? best : Float32Array.from(best);
   }
 
   /**
