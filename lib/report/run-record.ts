@@ -64,7 +64,7 @@ export class RunRecord {
   /** Estimated seconds for the remaining steps; undefined where it is not told. */
   secondsLeft: number | undefined;
   /** Totals over all updates. */
-  readonly totals = { pairs: 0, tokens: 0, truncated: 0, withoutNegatives: 0, seconds: 0 };
+  readonly totals = { pairs: 0, tokens: 0, truncated: 0, maskedRows: 0, seconds: 0 };
   /** Milliseconds since 1970, by the lines of metrics.jsonl or the clock. */
   begun: number | undefined;
   /** Seconds in which the run ran, pauses before a resume left out. */
@@ -129,7 +129,7 @@ export class RunRecord {
       this.steps.set(name, series);
       series.add(step, value);
     }
-    for (const name of ['pairs', 'tokens', 'truncated', 'withoutNegatives', 'seconds'] as const)
+    for (const name of ['pairs', 'tokens', 'truncated', 'maskedRows', 'seconds'] as const)
       this.totals[name] += numberOf(event[name]) ?? 0;
   }
 

@@ -81,10 +81,10 @@ export interface StepEvent extends UpdateEvent {
   /** Texts cut to the maximal length. */
   readonly truncated: number;
   /**
-   * Rows without a negative, as each shares an id or a text with every other of its batch (`ids`, `loss.maskDuplicates`): they teach
-   * nothing. Absent: none.
+   * Rows that are masked against every other of their batch, as they share an id or a text with each (`ids`, `loss.maskDuplicates`):
+   * they teach nothing. Absent: none.
    */
-  readonly withoutNegatives?: number;
+  readonly maskedRows?: number;
   /** Chunks of all towers. */
   readonly chunks: number;
   /** Chunks whose graph was kept instead of being computed again. */

@@ -12,7 +12,7 @@ import type { Trainee, UpdateOptions } from './trainee.js';
 import type { HeldOut, Objective, ObjectiveStep, Texts } from './objectives/objective.js';
 import { isNothing, type NothingLeft } from './passed-over.js';
 import type { FilledTrainConfig } from './read-config.js';
-import { rowsWithoutNegatives } from './without-negatives.js';
+import { countMaskedRows } from './masked-rows.js';
 import { storedConfig } from './resume-pairs.js';
 
 /** An objective over the batches of files of pairs, as the loop trains it. */
@@ -37,7 +37,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
 
   async step(batch: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep | NothingLeft> {
     const { inputs, texts, labels, ids, shares } = batch;
-    const withoutNegatives = rowsWithoutNegatives(this.config, texts, ids);
+    const maskedRows = countMaskedRows(this.config, texts, ids);
     const step = await this.objective.step(inputs, texts, {
       ...options,
       labels,
@@ -46,9 +46,9 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
       onProgress: ({ phase, chunk, chunks }) =>
         this.emit({ type: 'chunk', step: options.step, phase, chunk, chunks }),
     });
-    if (withoutNegatives === 0 || isNothing(step)) return step;
-    if (withoutNegatives === step.pairs) this.#sayAllMasked(batch, options.step);
-    return { ...step, withoutNegatives };
+    if (maskedRows === 0 || isNothing(step)) return step;
+    if (maskedRows === step.pairs) this.#sayAllMasked(batch, options.step);
+    return { ...step, maskedRows };
   }
 
   /** The first time. */
@@ -60,7 +60,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
       type: 'note',
       message:
         `step ${step} ${this.nameOf(batch)}: each row shares ${what} with every other, so that none is a negative. The loss is 0, and ` +
-        'the batch teaches nothing. Other such batches are counted (withoutNegatives of the metrics); shuffle the rows, or take larger ' +
+        'the batch teaches nothing. Other such batches are counted (maskedRows of the metrics); shuffle the rows, or take larger ' +
         'batches (shuffle, --batch).',
     });
   }
@@ -68,13 +68,13 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
   together(steps: readonly ObjectiveStep[]): ObjectiveStep {
     const sum = (name: Exclude<keyof ObjectiveStep, 'peakMemory'>): number =>
       steps.reduce((total, step) => total + (step[name] ?? 0), 0);
-    const withoutNegatives = sum('withoutNegatives');
+    const maskedRows = sum('maskedRows');
     return {
       loss: sum('loss') / steps.length,
       pairs: sum('pairs'),
       tokens: sum('tokens'),
       truncated: sum('truncated'),
-      ...(withoutNegatives > 0 && { withoutNegatives }),
+      ...(maskedRows > 0 && { maskedRows }),
       chunks: sum('chunks'),
       retained: sum('retained'),
       peakMemory: Math.max(...steps.map(({ peakMemory }) => peakMemory)),
@@ -83,7 +83,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
 
   event({ epoch, set }: TokenizedBatch, step: ObjectiveStep, update: UpdateEvent): StepEvent {
     const { type, steps, lr, gradNorm, seconds, secondsLeft } = update;
-    const { loss, pairs, tokens, truncated, withoutNegatives, chunks, retained, peakMemory } = step;
+    const { loss, pairs, tokens, truncated, maskedRows, chunks, retained, peakMemory } = step;
     return {
       type,
       step: update.step,
@@ -96,7 +96,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
       pairs,
       tokens,
       truncated,
-      ...(withoutNegatives !== undefined && { withoutNegatives }),
+      ...(maskedRows !== undefined && { maskedRows }),
       chunks,
       retained,
       seconds,

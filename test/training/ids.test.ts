@@ -375,7 +375,7 @@ test('a batch in which every pair is masked is told, and counted', async (t) => 
   const pairsAlone = { ...run, columns: ['anchor', 'positive'] };
   const { steps, events } = await record(pairsAlone);
   assert.deepEqual(
-    steps.map((event) => event.withoutNegatives),
+    steps.map((event) => event.maskedRows),
     [4, undefined, undefined, 4, 4, 4],
   );
   assert.equal(steps[0]!.loss, 0);
@@ -388,10 +388,10 @@ test('a batch in which every pair is masked is told, and counted', async (t) => 
   // In a batch of 8 some rows have none; a row's own hard negatives are some.
   const larger = await record({ ...pairsAlone, batch: 8, output: join(folder, 'larger') });
   assert.deepEqual(
-    larger.steps.map((event) => event.withoutNegatives),
+    larger.steps.map((event) => event.maskedRows),
     [undefined, undefined, 8],
   );
   const negatives = { columns: ['anchor', 'positive', 'negative'], output: join(folder, 'negatives') };
   const hard = await record({ ...run, ...negatives });
-  assert.ok(hard.steps.every((event) => event.withoutNegatives === undefined && event.loss > 0));
+  assert.ok(hard.steps.every((event) => event.maskedRows === undefined && event.loss > 0));
 });

@@ -58,7 +58,7 @@ function factsOf(run: RunRecord): (readonly [string, Part])[] {
     ['Pairs trained on', totals.pairs > 0 ? count(totals.pairs) : undefined],
     ['Tokens trained on', totals.tokens > 0 ? count(totals.tokens) : undefined],
     ['Texts cut to the greatest length', totals.truncated > 0 ? count(totals.truncated) : undefined],
-    ['Rows without a negative', totals.withoutNegatives > 0 ? count(totals.withoutNegatives) : undefined],
+    ['Rows without a negative', totals.maskedRows > 0 ? count(totals.maskedRows) : undefined],
     ['Rows left over in an epoch', start.leftOver ? shown(start.leftOver) : undefined],
     ['Lines skipped', run.skipped.count > 0 ? count(run.skipped.count) : undefined],
     ['Begun', begun === undefined ? undefined : moment(begun)],

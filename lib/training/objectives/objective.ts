@@ -101,7 +101,7 @@ export interface ObjectiveStepOptions {
 /** What a step did. */
 export type ObjectiveStep = Pick<
   StepEvent,
-  'loss' | 'pairs' | 'tokens' | 'truncated' | 'withoutNegatives' | 'chunks' | 'retained' | 'peakMemory'
+  'loss' | 'pairs' | 'tokens' | 'truncated' | 'maskedRows' | 'chunks' | 'retained' | 'peakMemory'
 >;
 
 /** Held-out data, read once, measured as often as asked. */

@@ -12,7 +12,7 @@ type Trained = Pick<FilledTrainConfig, 'columns' | 'lists' | 'loss' | 'memory'>;
  * How many rows of a batch have no negative at all: each shares an id or a text with every other. They teach nothing. Negatives of a
  * row's own, and those of a memory, stay.
  */
-export function rowsWithoutNegatives(config: Trained, texts: Texts, ids: BatchIds): number {
+export function countMaskedRows(config: Trained, texts: Texts, ids: BatchIds): number {
   const { columns, lists = [], loss, memory } = config;
   if (loss.kind === OWN_LOSS || !masksDuplicates(loss)) return 0;
   if (columns.length > 2 || memory !== undefined) return 0;
