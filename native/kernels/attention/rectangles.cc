@@ -29,9 +29,13 @@ at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads)
   return padded.view({shape.tokens.size(0), shape.tokens.size(1), heads, -1}).transpose(1, 2);
 }
 
-at::Tensor gather(const at::Tensor& padded, const Rectangle& shape) {
-  at::Tensor flat = padded.transpose(1, 2).reshape({shape.tokens.numel(), -1});
-  return shape.present.defined() ? flat.index_select(0, shape.places) : flat;
+void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangle& shape) {
+  const at::Tensor byToken = padded.transpose(1, 2);  // [n, longest, heads, d]
+  if (shape.present.defined()) {
+    rows.copy_(byToken.reshape({shape.tokens.numel(), -1}).index_select(0, shape.places));
+  } else {
+    rows.unflatten(1, {padded.size(1), -1}).unflatten(0, {padded.size(0), -1}).copy_(byToken);
+  }
 }
 
 at::Tensor queryNumbers(const Rectangle& shape, int64_t from, int64_t count, int64_t heads) {
