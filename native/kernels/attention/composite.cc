@@ -37,21 +37,29 @@ at::Tensor biasColumns(const Block& block, int64_t longest, const at::Tensor& di
   return distances(block, longest, distanceBias).add(distanceBias.size(1) / 2).view({-1});
 }
 
-// Queries with the scale of the scores, keys and values of a rectangle, each [n, heads, longest, size].
+// Queries, keys and values of a rectangle, each [n * heads, longest, size], contiguous: products of anything
+// else copy it, each of them anew.
 struct Parts {
   at::Tensor q, k, v;
 };
 
 Parts partsOf(const at::Tensor& qkv, const Rectangle& shape, const AttentionForm& form) {
   const at::Tensor rows = qkv.narrow(0, shape.firstToken, shape.count);
-  const int64_t queries = form.heads * form.size, keys = form.keyHeads * form.size,
-                served = form.heads / form.keyHeads;
-  auto each = [&](int64_t first) {
-    const at::Tensor heads = spread(rows.narrow(1, first, keys), shape, form.keyHeads);
-    return served == 1 ? heads : heads.repeat_interleave(served, 1);
-  };
-  return {spread(rows.narrow(1, 0, queries), shape, form.heads).mul(form.scale), each(queries),
-          each(queries + keys)};
+  const int64_t served = form.heads / form.keyHeads;
+  return {headsOf(rows, shape, form.size, 0, form.heads, 1),
+          headsOf(rows, shape, form.size, form.heads, form.keyHeads, served),
+          headsOf(rows, shape, form.size, form.heads + form.keyHeads, form.keyHeads, served)};
+}
+
+// scale * a b of each head.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b, double scale = 1) {
+  at::Tensor result = at::empty({a.size(0), a.size(1), b.size(2)}, a.options());
+  return at::baddbmm_out(result, result, a, b, 0, scale);
+}
+
+// [n * heads, ..] as [n, heads, ..].
+at::Tensor apart(const at::Tensor& together, const AttentionForm& form) {
+  return together.unflatten(0, {-1, form.heads});
 }
 
 // Heads of keys or values from the heads of queries that they serve, summed.
@@ -68,7 +76,8 @@ struct Scored {
 Scored probabilities(const Parts& parts, const Rectangle& shape, const Block& block,
                      const AttentionForm& form, const at::Tensor& distanceBias) {
   const int64_t longest = shape.tokens.size(1);
-  at::Tensor scores = at::matmul(parts.q.narrow(2, block.from, block.count), parts.k.transpose(2, 3));
+  at::Tensor scores =
+      apart(product(parts.q.narrow(1, block.from, block.count), parts.k.transpose(1, 2), form.scale), form);
   Scored result;
   if (form.softCap != 0) {
     result.capped = scores.div_(form.softCap).tanh_();
@@ -95,7 +104,7 @@ Scored probabilities(const Parts& parts, const Rectangle& shape, const Block& bl
 
 // Values for the pairs of a block in backward, [n, heads, count, longest].
 struct Pairs {
-  at::Tensor dout;     // [n, heads, count, size]
+  at::Tensor dout;     // [n * heads, count, size]
   at::Tensor p;        // probabilities before the dropout
   at::Tensor dscores;  // with a cap: before it
 };
@@ -103,23 +112,28 @@ struct Pairs {
 Pairs pairsOf(const Parts& parts, const Rectangle& shape, const Block& block, const at::Tensor& dout,
               const AttentionForm& form, const at::Tensor& distanceBias, const DropoutKey& key) {
   Pairs pairs;
-  pairs.dout = spread(dout.narrow(0, shape.firstToken, shape.count), shape, form.heads)
-                   .narrow(2, block.from, block.count);
+  pairs.dout = headsOf(dout.narrow(0, shape.firstToken, shape.count), shape, form.size, 0, form.heads, 1)
+                   .narrow(1, block.from, block.count);
   Scored scored = probabilities(parts, shape, block, form, distanceBias);
   pairs.p = std::move(scored.p);
   if (shape.present.defined()) {
     // Places without a query have gradient zero, but their rows of p can be NaN.
     const at::Tensor empty =
         shape.present.narrow(1, block.from, block.count).logical_not().view({-1, 1, block.count, 1});
-    pairs.dout = pairs.dout.masked_fill(empty, 0);
+    pairs.dout = apart(pairs.dout, form).masked_fill(empty, 0).flatten(0, 1);
     if (distanceBias.defined() || !form.seesAll(shape.tokens.size(1))) pairs.p.masked_fill_(empty, 0);
   }
-  at::Tensor dp = at::matmul(pairs.dout, parts.v.transpose(2, 3));
+  at::Tensor dp = apart(product(pairs.dout, parts.v.transpose(1, 2)), form);
   if (key.active())
     dp = kernels::dropoutOfRows(dp, queryNumbers(shape, block.from, block.count, form.heads), key);
   pairs.dscores = at::_softmax_backward_data(dp, pairs.p, 3, dp.scalar_type());
   if (scored.capped.defined()) pairs.dscores.mul_(scored.capped.square_().neg_().add_(1));
   return pairs;
+}
+
+// Blocks of queries behind one another.
+at::Tensor joined(const std::vector<at::Tensor>& blocks) {
+  return blocks.size() == 1 ? blocks.front() : at::cat(blocks, 1);
 }
 
 void addByDistance(const at::Tensor& gradient, const at::Tensor& dscores, const Block& block) {
@@ -143,10 +157,9 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, const Att
       at::Tensor p = probabilities(parts, shape, block, form, distanceBias).p;
       if (key.active())
         p = kernels::dropoutOfRows(p, queryNumbers(shape, block.from, block.count, form.heads), key);
-      blocks.push_back(at::matmul(p, parts.v));
+      blocks.push_back(product(p.flatten(0, 1), parts.v));
     });
-    const at::Tensor all = blocks.size() == 1 ? blocks.front() : at::cat(blocks, 2);
-    out.narrow(0, shape.firstToken, shape.count).copy_(gather(all, shape));
+    gatherInto(out.narrow(0, shape.firstToken, shape.count), apart(joined(blocks), form), shape);
   });
   return {out, {}};
 }
@@ -163,21 +176,22 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
     inBlocks(shape, form, [&](const Block& block) {
       Pairs pairs = pairsOf(parts, shape, block, dout, form, distanceBias, key);
       if (distanceBiasGradient.defined()) addByDistance(distanceBiasGradient, pairs.dscores, block);
-      dq.push_back(at::matmul(pairs.dscores, parts.k).mul_(form.scale));
-      const at::Tensor q = parts.q.narrow(2, block.from, block.count);
-      add(dk, at::matmul(pairs.dscores.transpose(2, 3), q));
+      const at::Tensor dscores = pairs.dscores.flatten(0, 1), q = parts.q.narrow(1, block.from, block.count);
+      dq.push_back(product(dscores, parts.k, form.scale));
+      add(dk, product(dscores.transpose(1, 2), q, form.scale));
       pairs.dscores.reset();
       const at::Tensor p =
           key.active()
               ? kernels::dropoutOfRows(pairs.p, queryNumbers(shape, block.from, block.count, form.heads), key)
               : pairs.p;
-      add(dv, at::matmul(p.transpose(2, 3), pairs.dout));
+      add(dv, product(p.flatten(0, 1).transpose(1, 2), pairs.dout));
     });
     const at::Tensor rows = dqkv.narrow(0, shape.firstToken, shape.count);
     int64_t column = 0;
-    for (const at::Tensor& part : {at::cat(dq, 2), summed(dk, form), summed(dv, form)}) {
+    for (const at::Tensor& part :
+         {apart(joined(dq), form), summed(apart(dk, form), form), summed(apart(dv, form), form)}) {
       const int64_t width = part.size(1) * form.size;
-      rows.narrow(1, column, width).copy_(gather(part, shape));
+      gatherInto(rows.narrow(1, column, width), part, shape);
       column += width;
     }
   });

@@ -11,7 +11,7 @@ namespace gradcache::kernels {
 
 namespace {
 
-using composite::gather;
+using composite::gatherInto;
 using composite::inRectangles;
 using composite::queryNumbers;
 using composite::Rectangle;
@@ -106,7 +106,7 @@ at::Tensor disentangledAttention(const at::Tensor& qkv, const DistanceVectors& v
   inRectangles(sequences, form.heads, [&](const Rectangle& shape) {
     const Parts parts = partsOf(qkv, vectors, shape, form);
     const at::Tensor y = at::matmul(dropped(parts.p, shape, form, key), parts.v);
-    out.narrow(0, shape.firstToken, shape.count).copy_(gather(y, shape));
+    gatherInto(out.narrow(0, shape.firstToken, shape.count), y, shape);
   });
   return out;
 }
@@ -145,7 +145,7 @@ DisentangledGradients disentangledAttentionBackward(const at::Tensor& dout, cons
     const int64_t width = form.heads * form.size;
     int64_t column = 0;
     for (const at::Tensor& part : {dq, dk, dv}) {
-      rows.narrow(1, column, width).copy_(gather(part, shape));
+      gatherInto(rows.narrow(1, column, width), part, shape);
       column += width;
     }
   });
