@@ -137,8 +137,8 @@ export interface TrainConfig {
   /** Default: AdamW. */
   readonly optimizer?: OptimizerConfig;
   /**
-   * Divides the optimizer's state over ranks: each keeps that of its share of the weights, and updates these. The weights are the
-   * same. One process alone keeps all of it. Default false: every rank keeps the whole state.
+   * Divides the optimizer's state over ranks: each keeps that of its share of the weights, with their float32 copies on the host
+   * (`masterWeights`), and updates these. The weights are the same. One process alone keeps all of it. Default false: every rank keeps the whole state.
    */
   readonly divideOptimizer?: boolean;
   /**
@@ -209,14 +209,14 @@ export interface TrainConfig {
   readonly frozen?: readonly string[];
   /**
    * `'rows'`: the table of word vectors has gradients and moments of the rows alone that texts have, and a row is updated by the
-   * steps that have it. Not with `divideOptimizer`. Default: `'dense'`.
+   * steps that have it. Default: `'dense'`.
    */
   readonly embeddingGradients?: 'dense' | 'rows';
   /**
    * Where the float32 weights of a run in bfloat16 are, of which the weights that compute are copies. `'device'`: beside these.
    * `'host'`: in the memory of the host, with the moments; its processor makes the updates. `'none'`: nowhere; weights of bfloat16 are
    * rounded by chance when they are updated. With the last two a checkpoint and the finished model have the weights of bfloat16.
-   * Not with `divideOptimizer`, nor `memory.momentum`; `'host'` not with `embeddingGradients: 'rows'`. Default: `'device'`.
+   * Not with `memory.momentum`; `'host'` not with `embeddingGradients: 'rows'`. Default: `'device'`.
    */
   readonly masterWeights?: 'device' | 'host' | 'none';
   /**

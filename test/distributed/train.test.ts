@@ -11,21 +11,7 @@ import { gradcache } from '../cli/program.js';
 import { MUST } from '../losses/settings.js';
 import { BINARY, headOf, modelFor, pairRowsFor, rowsFor } from '../training/loss-rows.js';
 import { digests, pairs, record, shortRun, writeRows } from '../training/support.js';
-import { runRanks } from './start-ranks.js';
-
-/** What a run told a rank. */
-interface Told {
-  readonly code?: string;
-  readonly message?: string;
-  readonly events: readonly TrainEvent[];
-}
-
-/** Runs trainings one after another over ranks; each has a configuration for each rank. @returns what each told each rank */
-async function trainEach(folder: string, runs: readonly (readonly TrainConfig[])[]): Promise<Told[][]> {
-  const file = join(folder, 'runs.json');
-  await writeFile(file, JSON.stringify(runs));
-  return runRanks<Told[]>(runs[0]!.length, 'train-program.js', [file]);
-}
+import { trainEach, type Told } from './train-each.js';
 
 /** Runs the command line over ranks of this machine. */
 async function trainOver(ranks: number, folder: string, config: TrainConfig): Promise<TrainEvent[]> {
