@@ -61,8 +61,7 @@ export interface TrainConfig {
   /**
    * Those of the columns, behind the anchor, whose rows have a list of texts: a JSON array, a list column of Parquet or Arrow, or in
    * CSV the text of one. Rows may have different numbers of positives, at least one, and of negatives. For infonce and
-   * multiple-negatives-ranking; several processes need the exchange 'gather'. Default: none, or the positives and negatives that are
-   * lists, where no columns are named.
+   * multiple-negatives-ranking. Default: none, or the positives and negatives that are lists, where no columns are named.
    */
   readonly lists?: readonly string[];
   /**

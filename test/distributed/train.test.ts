@@ -173,10 +173,6 @@ test('what ranks do not have in common is named, with the rank, before anything 
     [{ ...config, data: others }, /the digest of the rows of batch 0 of epoch 0 is .* on rank 1/],
     [{ ...config, data: join(folder, 'missing.jsonl') }, /^rank 1: .*missing\.jsonl/],
     [{ ...config, batch: 1 }, /^rank 1: config\.batch is 1/],
-    [
-      { ...config, exchange: 'ring', columns: ['anchor', 'positive'], lists: ['positive'] },
-      /^rank 1: config\.exchange is "ring"; "gather", beside lists of texts/,
-    ],
   ];
   const before = await readdir(folder);
   const told = await trainEach(
@@ -304,6 +300,8 @@ async function withLists(folder: string, config: TrainConfig): Promise<TrainConf
       loss: { hardnessMode: 'hard_negatives', hardnessStrength: 2 },
     },
     { ...config, ...columns, data: single, shuffle: false, overlap: true },
+    { ...config, ...columns, data: ragged, loss: { maskDuplicates: true }, exchange: 'ring' },
+    { ...config, ...columns, data: single, shuffle: false, exchange: 'ring', divideOptimizer: true },
   ];
 }
 
