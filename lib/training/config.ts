@@ -16,6 +16,12 @@ export interface TrainConfig {
   /** A model folder, one of the Hugging Face hub (`hf:owner/name@revision`), or a new model with random weights. */
   readonly model: string | NewModel;
   /**
+   * The folder of a model of pictures, or its name on the Hugging Face hub, which is trained beside `model`, a text encoder: a ViT, or
+   * the pictures' tower of CLIP or SigLIP. Their representations have one length. If `loss` does not say otherwise, they learn by
+   * InfoNCE in both directions, with a temperature that begins at 0.07 and is learned. Default: none; CLIP and SigLIP have both towers.
+   */
+  readonly imageModel?: string;
+  /**
    * 'none' makes a model with a representation for each token, for losses of late interaction, of a folder whose model pools.
    * 'splade' makes a sparse encoder of a masked language model, as a loss called splade does by itself.
    * Of a model from random weights, its pooling. Default: the folder's, or 'mean'.
@@ -53,7 +59,7 @@ export interface TrainConfig {
    */
   readonly columns?: readonly string[];
   /**
-   * The column of paths of pictures, for CLIP and SigLIP. A path begins in the folder of its data file; the other columns are
+   * The column of paths of pictures, for CLIP and SigLIP, and for `imageModel`. A path begins in the folder of its data file; the other columns are
    * captions. If `loss` does not say otherwise, CLIP learns by InfoNCE in both directions, SigLIP by its own loss, from the temperature
    * and bias of the model, which are learned. Default: the first of `columns`, or `image`; none for a model of texts.
    */
@@ -203,7 +209,8 @@ export interface TrainConfig {
   readonly dropout?: number;
   /**
    * Parameters that the run does not change: their names, or beginnings of names up to a dot, such as
-   * `['embeddings', 'encoder.layer.0']`, with `*` for any characters and `'layers.0-5'` for the first six layers. Default: none.
+   * `['embeddings', 'encoder.layer.0']`, with `*` for any characters and `'layers.0-5'` for the first six layers. Those of
+   * `imageModel` begin with `image_model`. Default: none.
    */
   readonly frozen?: readonly string[];
   /**

@@ -1,5 +1,6 @@
 /*
- * A run whose model has a tower of pictures and one of captions, CLIP or SigLIP: what the model says of settings that are not given.
+ * A run whose model has a tower of pictures and one of captions, CLIP or SigLIP, or that trains a model of pictures beside a text
+ * encoder: what the models say of settings that are not given.
  */
 import { join } from 'node:path';
 import { hasBothTowers } from '../images/picture-folder.js';
@@ -13,6 +14,9 @@ import { OBJECT } from './objects.js';
 
 type Settings = Readonly<Record<string, unknown>>;
 
+/** Where the temperature of two models begins that were not trained together: that of CLIP. */
+const FIRST_TEMPERATURE = 0.07;
+
 /** The column of paths where neither it nor columns are named. */
 const USUAL_IMAGES = 'image';
 
@@ -25,8 +29,19 @@ const USUAL_IMAGES = 'image';
 export async function withModelOfPictures<Given extends Settings>(
   settings: Given,
 ): Promise<Given | Settings> {
-  const { model, images, columns, loss } = settings;
+  const { model, images, columns, loss, imageModel = null } = settings;
   const config = await configOf(model);
+  const [first] = Array.isArray(columns) ? (columns as unknown[]) : [columns];
+  if (imageModel !== null) {
+    if (config !== null && hasBothTowers(config))
+      throw new SettingError(
+        'config.imageModel',
+        `is ${show(imageModel)}, and the model is of model_type ${show(config['model_type'])}, which has a tower of pictures: leave ` +
+          'it out, or give a text encoder as model.',
+      );
+    const usual = () => ({ temperature: FIRST_TEMPERATURE, bias: null });
+    return { ...settings, images: images ?? first ?? USUAL_IMAGES, loss: await lossFor(false, loss, usual) };
+  }
   if (config === null || !hasBothTowers(config)) {
     if ((images ?? null) === null) return settings;
     const found =
@@ -34,10 +49,9 @@ export async function withModelOfPictures<Given extends Settings>(
     throw new SettingError(
       'config.images',
       `is ${show(images)}, a column of pictures, and the model is ${found}: a model with both towers, of model_type "clip" or ` +
-        '"siglip", is needed.',
+        '"siglip", is needed, or a model of pictures beside it (imageModel, --image-model).',
     );
   }
-  const [first] = Array.isArray(columns) ? (columns as unknown[]) : [columns];
   return {
     ...settings,
     images: images ?? first ?? USUAL_IMAGES,
