@@ -18,7 +18,8 @@ export interface TrainConfig {
   /**
    * The folder of a model of pictures, or its name on the Hugging Face hub, which is trained beside `model`, a text encoder: a ViT, or
    * the pictures' tower of CLIP or SigLIP. Their representations have one length. If `loss` does not say otherwise, they learn by
-   * InfoNCE in both directions, with a temperature that begins at 0.07 and is learned. Default: none; CLIP and SigLIP have both towers.
+   * InfoNCE in both directions, with a temperature that begins at 0.07 and is learned. Default: that in the folder of `model`, such as a run with both has written, where `images` is given; CLIP and SigLIP
+   * have both towers.
    */
   readonly imageModel?: string;
   /**

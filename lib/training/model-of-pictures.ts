@@ -3,6 +3,7 @@
  * encoder: what the models say of settings that are not given.
  */
 import { join } from 'node:path';
+import { imageModelIn } from '../images/image-text-pair.js';
 import { hasBothTowers } from '../images/picture-folder.js';
 import { scoreNumbersIn, usualScoreNumbers } from '../images/score-numbers.js';
 import { readJsonObject, readNamedObject } from '../files/json-file.js';
@@ -29,7 +30,8 @@ const USUAL_IMAGES = 'image';
 export async function withModelOfPictures<Given extends Settings>(
   settings: Given,
 ): Promise<Given | Settings> {
-  const { model, images, columns, loss, imageModel = null } = settings;
+  const { model, images, columns, loss } = settings;
+  const imageModel = settings['imageModel'] ?? besideTexts(settings);
   const config = await configOf(model);
   const [first] = Array.isArray(columns) ? (columns as unknown[]) : [columns];
   if (imageModel !== null) {
@@ -40,7 +42,8 @@ export async function withModelOfPictures<Given extends Settings>(
           'it out, or give a text encoder as model.',
       );
     const usual = () => ({ temperature: FIRST_TEMPERATURE, bias: null });
-    return { ...settings, images: images ?? first ?? USUAL_IMAGES, loss: await lossFor(false, loss, usual) };
+    const own = { imageModel, images: images ?? first ?? USUAL_IMAGES };
+    return { ...settings, ...own, loss: await lossFor(false, loss, usual) };
   }
   if (config === null || !hasBothTowers(config)) {
     if ((images ?? null) === null) return settings;
@@ -59,6 +62,12 @@ export async function withModelOfPictures<Given extends Settings>(
       typeof model === 'string' ? scoreNumbersIn(model) : usualScoreNumbers(config),
     ),
   };
+}
+
+/** The model of pictures in the folder of a text model, for a run with a column of pictures; null: there is none. */
+function besideTexts({ model, images }: Settings): string | null {
+  if (typeof model !== 'string' || model === OBJECT || (images ?? null) === null) return null;
+  return imageModelIn(model);
 }
 
 /** The content of a model's config.json; null where there is none to read, which opening the model tells. */

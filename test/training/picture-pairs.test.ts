@@ -154,6 +154,24 @@ test('a run that is resumed makes the models of one that was not interrupted, al
   for (const [place, { loss }] of alone.steps.entries()) assert.ok(Math.abs(losses[place]! - loss) < 1e-4);
 });
 
+test('a run that starts from both goes on with both where it names the pictures', async (t) => {
+  const { folder, config } = await pairRun(t);
+  await train(config);
+  const { imageModel: _, ...rest } = config;
+  const next = {
+    ...rest,
+    model: join(config.output, 'model'),
+    output: join(folder, 'next'),
+    images: 'image',
+  };
+  const { events } = await record({ ...next, lossFrom: next.model });
+  const [start] = events;
+  assert.ok(start?.type === 'start');
+  assert.equal(start.settings['imageModel'], join(next.model, 'image_model'));
+  const [before, after] = [await digests(next.model), await digests(join(next.output, 'model'))];
+  assert.notEqual(after['image_model/model.safetensors'], before['image_model/model.safetensors']);
+});
+
 test('either model can be frozen, the text encoder by its names and the other by image_model', async (t) => {
   const { config } = await pairRun(t);
   const before = await digests(join(shared, 'vit'));
@@ -201,7 +219,7 @@ test('models and settings that do not go together are refused, each by its name'
     await assert.rejects(train({ ...config, ...more }), fails('INPUT', message));
   await assert.rejects(
     train({ ...config, imageModel: join(shared, 'text') }),
-    fails('CHECKPOINT', /model_type is "bert"/),
+    fails('CHECKPOINT', /text.*model_type is "bert"/),
   );
   await assert.rejects(
     ImageTextPair.load(join(shared, 'text')),
