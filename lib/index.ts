@@ -47,11 +47,13 @@ export {
   type ReadPicturesOptions,
 } from './images/image-encoder.js';
 export { ImageTextModel, type ScoreNumbers } from './images/image-text-model.js';
+export { ImageTextPair } from './images/image-text-pair.js';
 export {
   evaluateImageText,
   type ImageTextOptions,
   type ImageTextScores,
 } from './images/image-text-retrieval.js';
+export type { ImageTextTowers } from './images/image-text-towers.js';
 export type { TowerOptions } from './images/tower-weights.js';
 export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';
 export type {

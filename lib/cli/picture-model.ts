@@ -12,6 +12,7 @@ import { sharedEncoder, sharedRows } from '../evaluation/shared-encoder.js';
 import { readJsonObject } from '../files/json-file.js';
 import { ImageEncoder } from '../images/image-encoder.js';
 import { ImageTextModel } from '../images/image-text-model.js';
+import { ImageTextPair, imageModelIn } from '../images/image-text-pair.js';
 import { hasBothTowers } from '../images/picture-folder.js';
 import type { TowerOptions } from '../images/tower-weights.js';
 import { chooseDevice } from '../tensor/memory.js';
@@ -50,9 +51,13 @@ export function picturesBeside(file: string, paths: readonly string[]): string[]
   return paths.map((path) => resolve(folder, path));
 }
 
-/** Opens CLIP or SigLIP as the flags name it, and says where. */
-export function openImageText(args: Arguments, how: Opening): Promise<ImageTextModel> {
-  return open(args, how, (folder, options) => ImageTextModel.load(folder, options));
+/** Opens CLIP or SigLIP as the flags name it, or a text encoder with a model of pictures, and says where. */
+export function openImageText(args: Arguments, how: Opening): Promise<ImageTextModel | ImageTextPair> {
+  return open<ImageTextModel | ImageTextPair>(args, how, (folder, options) =>
+    imageModelIn(folder) === null
+      ? ImageTextModel.load(folder, options)
+      : ImageTextPair.load(folder, options),
+  );
 }
 
 /**
@@ -61,7 +66,9 @@ export function openImageText(args: Arguments, how: Opening): Promise<ImageTextM
  * @param file that the paths are read from
  */
 export async function openPictureTower(args: Arguments, how: Opening, file: string): Promise<Tower> {
-  const model = await open(args, how, (folder, options) => ImageEncoder.load(folder, options));
+  const model = await open(args, how, (folder, options) =>
+    ImageEncoder.load(imageModelIn(folder) ?? folder, options),
+  );
   return towerOf(model, how, (paths, signal) => model.encode(picturesBeside(file, paths), { signal }));
 }
 

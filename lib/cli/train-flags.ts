@@ -26,6 +26,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   'Model and data': {
     config: text('FILE', 'settings as JSON; flags win over it'),
     model: text('FOLDER|NAME', 'model folder to start from, or OWNER/NAME of the Hugging Face hub', 'model'),
+    'image-model': text(
+      'FOLDER|NAME',
+      'a model of pictures, such as a ViT, that is trained beside --model, a text encoder',
+      'imageModel',
+    ),
     'model-config': text('FILE', 'start from random weights: a transformers config.json', 'model.config'),
     tokenizer: text('FILE', 'tokenizer.json of a model from random weights', 'model.tokenizer'),
     'new-head': number(
@@ -68,7 +73,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     ),
     images: text(
       'COLUMN',
-      'paths of pictures, from the folder of the data file, for a model of CLIP or SigLIP; default: the\nfirst of --columns, or image',
+      'paths of pictures, from the folder of the data file, for CLIP, SigLIP or --image-model; default: the\nfirst of --columns, or image',
       'images',
     ),
     lists: list(

@@ -54,9 +54,13 @@ export const trainCommand: Command = {
 
 /** `owner/name` is a model of the hub where there is no such folder. */
 function withHubName(settings: Record<string, unknown>, progress: ProgressLine): Record<string, unknown> {
-  const { model } = settings;
-  const name = typeof model === 'string' ? hubNameOf(model, progress) : undefined;
-  return name === undefined ? settings : { ...settings, model: name };
+  const found: Record<string, unknown> = {};
+  for (const setting of ['model', 'imageModel']) {
+    const given = settings[setting];
+    const name = typeof given === 'string' ? hubNameOf(given, progress) : undefined;
+    if (name !== undefined) found[setting] = name;
+  }
+  return { ...settings, ...found };
 }
 
 /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */

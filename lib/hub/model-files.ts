@@ -1,6 +1,9 @@
 import { isJsonObject } from '../files/strict-json.js';
 import type { Listing } from './hub-listing.js';
 
+/** The folder of a model of pictures in that of the text model that it was trained with. */
+export const IMAGE_MODEL = 'image_model';
+
 /** Reads a file of a repository, which is fetched where it is not there. */
 export type ReadListed = (path: string) => Promise<string>;
 
@@ -19,11 +22,16 @@ const SHARDS = /^model(-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)$/;
 const PICKLED = /^(pytorch_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json|adapter_model\.bin)$/;
 
 /**
- * The files of a repository that a model is loaded from: in its folder and those of its modules, and not the same weights in
+ * The files of a repository that a model is loaded from: in its folder and those of its modules and of a
+ * model of pictures, and not the same weights in
  * other formats (onnx/, openvino/, .bin beside .safetensors).
  */
 export async function modelFiles(listing: Listing, read: ReadListed): Promise<string[]> {
-  const folders = ['', ...(listing.has('modules.json') ? modulePaths(await read('modules.json')) : [])];
+  const folders = [
+    '',
+    ...(listing.has('modules.json') ? modulePaths(await read('modules.json')) : []),
+    ...(listing.has(`${IMAGE_MODEL}/config.json`) ? [IMAGE_MODEL] : []),
+  ];
   const chosen = new Set<string>();
   for (const folder of folders) {
     const begin = folder === '' ? '' : `${folder}/`;

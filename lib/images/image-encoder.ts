@@ -10,6 +10,7 @@ import {
   requireString,
   requireTexts,
 } from '../options/option-values.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { noGrad } from '../tensor/autograd.js';
 import { tidy } from '../tensor/scope.js';
@@ -276,9 +277,14 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
    */
   async save(folder: string): Promise<void> {
     requireString('the model folder', folder);
+    await (await this.snapshot()).save(folder);
+  }
+
+  /** Copies the weights to host memory, to be written while training goes on. */
+  async snapshot(): Promise<ModelSnapshot> {
     const tensors = new Map(this.#folder.tensors);
     await this.#weights.storedInto(tensors);
-    await writePictureFolder(folder, this.#folder, tensors);
+    return { save: (folder) => writePictureFolder(folder, this.#folder, tensors) };
   }
 
   /** The weights as tensors of a folder. @internal */

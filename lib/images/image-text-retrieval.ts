@@ -11,7 +11,7 @@ import { refused, requireSignal } from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
 import { takeRows } from '../tensor/rows.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { ImageTextModel } from './image-text-model.js';
+import { encodeCaptions, type ImageTextTowers } from './image-text-towers.js';
 
 /** Settings of {@link evaluateImageText}, as of `evaluateRetrieval`. */
 export interface ImageTextOptions extends Pick<RetrievalOptions, 'recallAt' | 'measures'> {
@@ -44,7 +44,7 @@ export interface ImageTextScores {
  * @throws GradCacheError as `evaluateRetrieval`; `INPUT` with the path of a picture that cannot be decoded
  */
 export async function evaluateImageText(
-  model: ImageTextModel,
+  model: ImageTextTowers,
   task: RetrievalTask,
   options: ImageTextOptions = {},
 ): Promise<ImageTextScores> {
@@ -58,7 +58,7 @@ export async function evaluateImageText(
 
 /** {@link evaluateImageText} over ranks, with what was found for pictures. */
 export async function rankBothWays(
-  model: ImageTextModel,
+  model: ImageTextTowers,
   task: RetrievalTask,
   { similarity = 'cosine', recallAt, measures, signal }: ImageTextOptions,
   ranks: Ranks | null,
@@ -132,11 +132,11 @@ class Encoded {
 /** Both sides of a task, each encoded once. */
 async function encodedSides(
   { queries, documents }: RetrievalTask,
-  { model, ranks, signal }: { model: ImageTextModel; ranks: Ranks | null; signal: AbortSignal | undefined },
+  { model, ranks, signal }: { model: ImageTextTowers; ranks: Ranks | null; signal: AbortSignal | undefined },
 ): Promise<readonly [pictures: Encoded, captions: Encoded]> {
   const pictures = await sharedRows(queries, ranks, (own) => model.images.encode(own, { signal }));
   try {
-    const captions = await sharedRows(documents, ranks, (own) => model.captions.encode(own, { signal }));
+    const captions = await sharedRows(documents, ranks, (own) => encodeCaptions(model.captions, own, signal));
     return [new Encoded(queries, pictures), new Encoded(documents, captions)];
   } catch (error) {
     pictures.dispose();

@@ -8,6 +8,7 @@ import { fileError } from '../files/file-error.js';
 import { refusedConfig, type Config } from '../architectures/config-values.js';
 import { GradCacheError } from '../errors.js';
 import { folderOfModel } from '../hub/pull.js';
+import { inFolder } from '../model-folder/in-folder.js';
 import { belongsToModel, FLOATS, replaceModel } from '../model-folder/write-model-folder.js';
 import { readWeights } from '../model-folder/model-weights.js';
 import { writeSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
@@ -44,7 +45,7 @@ export async function readPictureFolder(name: string): Promise<PictureFolder> {
       'CHECKPOINT',
       `${folder} has no config.json. A folder of transformers is needed.`,
     );
-  const known = kindOf(config);
+  const known = inFolder(folder, () => kindOf(config));
   return {
     ...{ folder, config },
     ...known,

@@ -8,6 +8,7 @@ import { interactionToSave, PLAIN_INTERACTION, type TextTask } from './late-inte
 import type { KeptFiles, ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
+import { IMAGE_MODEL } from '../hub/model-files.js';
 import { writeJson } from '../files/write-json.js';
 import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
 import { headModuleFiles, type HeadModule } from './head-modules.js';
@@ -37,6 +38,7 @@ const MODEL_ENTRIES: readonly RegExp[] = [
   /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
   /^router_config\.json$/,
   /^(pre)?processor_config\.json$/,
+  new RegExp(`^${IMAGE_MODEL}$`),
   /^(query|document|\d+)_(\d+_)?((MLM)?Transformer|StaticEmbedding|(Splade)?Pooling|Dense|LayerNorm|Dropout|MultiVectorMask|Normalize)$/,
 ];
 

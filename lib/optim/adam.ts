@@ -24,8 +24,9 @@ export interface AdamOptions {
   /**
    * Divides the update and its state over these ranks (ZeRO's first stage): each rank keeps the state of its share of the weights,
    * updates these, and receives the others. The weights are those of the undivided update. {@link GradCache.step} then adds up the
-   * gradients of native models to shares: what `tensor.grad` holds beside a rank's own share is not the sum. All ranks make the
-   * same calls of `step` and `state`, with the same parameters. Default: every rank keeps the whole state.
+   * gradients of native models to shares: what `tensor.grad` holds beside a rank's own share is not the sum. Of tables whose gradients
+   * are of rows each rank keeps the state of some rows. All ranks make the same calls of `step` and `state`, with the same parameters
+   * and settings. Default: every rank keeps the whole state.
    */
   readonly ranks?: Ranks | null | undefined;
   /**
@@ -33,7 +34,7 @@ export interface AdamOptions {
    * is rounded to the nearest loses what is small. `'host'`: float32 copies and the moments lie in the memory of the host, whose
    * processor makes the update; the copies begin as the weights are. `'none'`: the moments are float32 beside the weights, which are
    * updated in float32, some tensors at a time, and rounded by chance: to one of the two neighbours, the nearer the likelier, so that the
-   * mean of the result is the result in float32. Not with `ranks`. Default: no weights of bfloat16 with float32 gradients.
+   * mean of the result is the result in float32. With `ranks` copies and state are divided, and draws are those of the undivided update. Default: no weights of bfloat16 with float32 gradients.
    */
   readonly masterWeights?: MasterWeights | undefined;
   /** Of the rounding by chance, which only `masterWeights: 'none'` has. Default 0. */

@@ -14,15 +14,33 @@ import { call, callAsync } from '../tensor/operators.js';
 import type { WithGradients } from '../tensor/parameter-set.js';
 import { orDispose, untracked } from '../tensor/scope.js';
 import { forAlike, TensorList, withPlaces } from '../tensor/tensor-list.js';
-import { Tensor, type Parameter } from '../tensor/tensor.js';
-import { namesOf, type Slot, type StateTensors } from './slots.js';
+import { Tensor, type DType, type Parameter } from '../tensor/tensor.js';
+import { gatherRows, ownRows, putRows, type OwnRows } from './divided-tables.js';
 
 const GATHER = 'gathering updated weights';
 const STORE = 'gathering the state of the optimizer';
 
 /** The elements of parameters and their gradients that a rank updates, each a view of one dimension. */
-export interface OwnShare<P extends Parameter> extends WithGradients<P> {
+export interface OwnShare<P extends Parameter> extends Omit<WithGradients<P>, 'tables'> {
   dispose(): void;
+}
+
+/** The same, with the rows of tables that the rank updates. */
+export interface OwnShareAndRows<P extends Parameter> extends OwnShare<P> {
+  readonly tables: readonly OwnRows<P>[];
+}
+
+/** A tensor of the state of a parameter, of which ranks keep shares, or the same. */
+export interface DividedTensor {
+  /** In a checkpoint. */
+  readonly name: string;
+  readonly parameter: Tensor;
+  /** Of the numbers that are kept; default: that of the parameter. */
+  readonly dtype?: DType;
+  /** What this rank keeps, on any device: its share, or the same as others. Null: nothing. */
+  readonly own: Tensor | null;
+  /** Whether it is a share of a tensor like the parameter. */
+  readonly isShare: boolean;
 }
 
 /** What is divided over ranks of the parameters of an optimizer. */
@@ -36,7 +54,7 @@ export class DividedUpdate {
   }
 
   /** What this rank updates of parameters that have a gradient. */
-  ownShare<P extends Parameter>({ parameters }: WithGradients<P>): OwnShare<P> {
+  ownShare<P extends Parameter>({ parameters }: Pick<WithGradients<P>, 'parameters'>): OwnShare<P> {
     const made: Tensor[] = [];
     const views = (of: (parameter: P) => Tensor): TensorList =>
       TensorList.of(
@@ -58,9 +76,31 @@ export class DividedUpdate {
         tensors.dispose();
         gradients.dispose();
       };
-      return { parameters: own, tensors, gradients, tables: [], dispose };
+      return { parameters: own, tensors, gradients, dispose };
     } finally {
       for (const tensor of made) tensor.dispose();
+    }
+  }
+
+  /** What this rank updates of all that was found. */
+  async ownShareAndRows<P extends Parameter>(found: WithGradients<P>): Promise<OwnShareAndRows<P>> {
+    const tables = await ownRows(this.ranks, found.tables);
+    const dispose = (): void => {
+      for (const each of tables) each.dispose();
+    };
+    try {
+      const share = this.ownShare(found);
+      return {
+        ...share,
+        tables,
+        dispose: () => {
+          share.dispose();
+          dispose();
+        },
+      };
+    } catch (error) {
+      dispose();
+      throw error;
     }
   }
 
@@ -86,12 +126,13 @@ export class DividedUpdate {
   }
 
   /** Puts updated weights where the gradients are, from where {@link DividedUpdate.gather} takes them. */
-  async put({ tensors, gradients }: WithGradients): Promise<void> {
+  async put({ tensors, gradients, tables }: OwnShareAndRows<Parameter>): Promise<void> {
     await copyAlike(gradients, tensors);
+    await putRows(this.ranks, tables);
   }
 
-  /** Gives all ranks all updated weights, and leaves gradients that are zero. */
-  async gather(found: WithGradients): Promise<void> {
+  /** Gives all ranks all updated weights, and leaves gradients that are zero. @param tables this rank's rows */
+  async gather(found: WithGradients, { tables }: OwnShareAndRows<Parameter>): Promise<void> {
     const buffers = buffersOf(found.parameters);
     for (const buffer of buffers) await gatherShares(this.ranks, buffer, GATHER);
     for (const { tensor } of found.parameters) {
@@ -110,51 +151,43 @@ export class DividedUpdate {
       await copyAlike(found.tensors, found.gradients);
       await forAlike(found.gradients, (alike) => callAsync('aten::_foreach_zero_', alike));
     });
+    await gatherRows(this.ranks, tables);
   }
 
   /**
-   * The state of all shares, as a checkpoint has it. All ranks call it.
+   * Tensors of a state, put together, as a checkpoint has them. All ranks call it.
    *
-   * @returns on rank 0 the state on the host, on others nothing
+   * @returns on rank 0 those that any rank has, on the host; on others nothing
    */
-  async stored<Name extends string>(
-    slots: readonly Slot<Name>[],
-    kinds: StateTensors<Name>,
-  ): Promise<Map<string, StoredTensor>> {
+  async stored(tensors: readonly DividedTensor[]): Promise<Map<string, StoredTensor>> {
     const { ranks } = this;
     const stored = new Map<string, StoredTensor>();
-    const updated = await ranks.numbers(slots.map(({ state }) => (state === null ? 0 : 1)));
-    for (const [place, slot] of slots.entries()) {
-      const owner = updated.findIndex((ofRank) => ofRank[place] === 1);
+    const kept = await ranks.numbers(tensors.map(({ own }) => (own === null ? 0 : 1)));
+    for (const [place, tensor] of tensors.entries()) {
+      const owner = kept.findIndex((ofRank) => ofRank[place] === 1);
       if (owner < 0) continue;
-      for (const name of namesOf(kinds)) {
-        const share = slot.state?.[name] ?? null;
-        const whole =
-          kinds[name] === 'like'
-            ? await this.#wholeOf(slot.tensor, share)
-            : await this.#sameOf(slot.tensor, share, owner);
-        try {
-          await ranks.agree(STORE, async () => {
-            if (ranks.rank === 0) stored.set(`${name}.${slot.key}`, await toStored(whole));
-          });
-        } finally {
-          whole.dispose();
-        }
+      const whole = tensor.isShare ? await this.#wholeOf(tensor) : await this.#sameOf(tensor, owner);
+      try {
+        await ranks.agree(STORE, async () => {
+          if (ranks.rank === 0) stored.set(tensor.name, await toStored(whole));
+        });
+      } finally {
+        whole.dispose();
       }
     }
     return stored;
   }
 
-  /** A tensor like a parameter, of the shares of all ranks. */
-  async #wholeOf(parameter: Tensor, share: Tensor | null): Promise<Tensor> {
+  /** A tensor like a parameter and on its device, of the shares of all ranks. */
+  async #wholeOf({ parameter, dtype = parameter.dtype, own }: DividedTensor): Promise<Tensor> {
     return this.#received(
       () => {
-        const whole: Tensor = call('aten::empty_like', parameter);
-        if (share === null) return whole;
+        const whole: Tensor = call('aten::empty_like', parameter, { dtype });
+        if (own === null) return whole;
         return orDispose(whole, () => {
-          const own = this.viewOfShare(parameter, whole);
-          own.copyFrom(share);
-          own.dispose();
+          const share = this.viewOfShare(parameter, whole);
+          share.copyFrom(own);
+          share.dispose();
         });
       },
       async (whole) => {
@@ -170,9 +203,13 @@ export class DividedUpdate {
   }
 
   /** What is the same on all ranks that have it, such as a number of updates. */
-  async #sameOf(parameter: Tensor, own: Tensor | null, owner: number): Promise<Tensor> {
+  async #sameOf({ parameter: { device }, own }: DividedTensor, owner: number): Promise<Tensor> {
     return this.#received(
-      () => own?.clone() ?? Tensor.from(new Float32Array(1), { shape: [], device: parameter.device }),
+      () => {
+        const same = Tensor.from(new Float32Array(1), { shape: [], device });
+        if (own !== null) same.copyFrom(own);
+        return same;
+      },
       (tensor) => this.ranks.exchange((group) => group.broadcast(tensor.handle, owner, STORE)),
     );
   }
@@ -213,7 +250,7 @@ export class DividedUpdate {
 const offsetOf = (tensor: Tensor): number => call<number>('aten::sym_storage_offset', tensor);
 
 /** Copies each tensor of a list into that at the same place of another. */
-async function copyAlike(to: TensorList, from: TensorList): Promise<void> {
+export async function copyAlike(to: TensorList, from: TensorList): Promise<void> {
   for (const places of to.alike())
     await withPlaces([to, from], places, (target, source) =>
       callAsync('aten::_foreach_copy_', target, source),

@@ -2,16 +2,14 @@
  * Parameters of which an optimizer keeps other state than tensors like them: tables whose gradients are of rows, and weights that are
  * kept in bfloat16.
  */
-import { GradCacheError } from '../errors.js';
 import { faultIn } from '../files/file-fault.js';
-import { refused, requireOneOf } from '../options/option-values.js';
-import { requireSeed } from '../options/seeds.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { NativeParameter } from '../tensor/native-parameter.js';
 import type { WithGradients } from '../tensor/parameter-set.js';
-import { RowParameter } from '../tensor/row-parameter.js';
-import type { Parameter } from '../tensor/tensor.js';
+import type { OwnRows } from './divided-tables.js';
+import { requireSameRows } from './divided-tables.js';
+import type { DividedUpdate } from './divided-update.js';
 import { NarrowStates } from './narrow-states.js';
+import { isTable } from './own-settings.js';
 import { requireAlike } from './parameters.js';
 import { Rounding } from './rounding.js';
 import type { MasterWeights, OptimizerParts, SlotOptimizerOptions } from './slot-optimizer-parts.js';
@@ -24,7 +22,10 @@ import { TableStates } from './table-states.js';
 const UPDATES = 'updates';
 
 /** What was found, but for tables. */
-type Dense<Name extends string> = Omit<WithGradients<Slot<Name>>, 'tables'>;
+export type Dense<Name extends string> = Omit<WithGradients<Slot<Name>>, 'tables'>;
+
+/** Tables that were found, or this rank's rows of them. */
+type Tables<Name extends string> = WithGradients<Slot<Name>>['tables'] | readonly OwnRows<Slot<Name>>[];
 
 /** State that was read and is not in use. */
 interface Read {
@@ -35,58 +36,33 @@ interface Read {
 
 /** The states of parameters that have one of their own kind. */
 export class OwnStates<Name extends string> {
-  readonly #parts: OptimizerParts<Name>;
+  readonly #parts: Pick<OptimizerParts<Name>, 'state' | 'update'>;
   readonly #masters: MasterWeights | undefined;
   readonly #rounding: Rounding;
+  readonly #divided: DividedUpdate | null;
   readonly #tables: TableStates<Name>;
   readonly #narrow: NarrowStates<Name> | null;
   /** Those that have such a state. */
   readonly #slots: readonly Slot<Name>[];
 
-  /** @throws GradCacheError `INPUT` for settings that do not fit the parameters */
+  /**
+   * @param settings were checked by `requireOwnSettings`
+   * @param divided the ranks over which states are divided, or null
+   */
   constructor(
     parts: OptimizerParts<Name>,
     slots: readonly Slot<Name>[],
-    { ranks = null, masterWeights, seed }: SlotOptimizerOptions,
+    { masterWeights, seed }: Pick<SlotOptimizerOptions, 'masterWeights' | 'seed'>,
+    divided: DividedUpdate | null,
   ) {
-    const { name } = parts;
-    if (masterWeights !== undefined)
-      requireOneOf(`masterWeights of ${name}`, masterWeights, ['host', 'none']);
-    if (seed !== undefined) {
-      requireSeed(seed);
-      if (masterWeights !== 'none')
-        throw refused(
-          `seed of ${name}`,
-          seed,
-          "none unless masterWeights is 'none', which alone rounds by chance,",
-        );
-    }
-    requireMasters(name, slots, masterWeights);
-    const tables = slots.filter(isTable);
-    if (ranks !== null && tables.length > 0)
-      throw new GradCacheError(
-        'INPUT',
-        `${name} with ranks divides its state, and ${tables[0]!.name} has gradients of rows, whose state is not divided: leave out ` +
-          "ranks (divideOptimizer of a run), or load the model with embeddingGradients 'dense'.",
-      );
-    if (ranks !== null && masterWeights !== undefined)
-      throw refused(
-        `masterWeights of ${name}`,
-        masterWeights,
-        'none where ranks divide the state, or no ranks',
-      );
-    if (masterWeights === 'host' && tables.some(isNarrow))
-      throw refused(
-        `masterWeights of ${name}`,
-        masterWeights,
-        `'none' beside gradients of rows (${tables[0]!.name}), whose state is on the device,`,
-      );
-    this.#parts = parts;
+    const { state, update } = parts;
+    this.#parts = { state, update };
     this.#masters = masterWeights;
     this.#rounding = new Rounding(seed ?? 0);
-    this.#tables = new TableStates(parts.state, this.#rounding);
+    this.#divided = divided;
+    this.#tables = new TableStates(state, this.#rounding, divided?.ranks ?? null);
     this.#narrow =
-      masterWeights === undefined ? null : new NarrowStates(parts.state, masterWeights, this.#rounding);
+      masterWeights === undefined ? null : new NarrowStates(state, masterWeights, this.#rounding, divided);
     this.#slots = slots.filter((slot) => this.has(slot));
   }
 
@@ -125,24 +101,36 @@ export class OwnStates<Name extends string> {
     requireAlike('gradient', parameters, tensors, gradients, true);
   }
 
-  /** Takes the memory that the state of these needs. */
-  async make(narrow: Dense<Name>, { tables }: WithGradients<Slot<Name>>): Promise<void> {
+  /** Checks that ranks found the same rows of tables. All call it. @throws GradCacheError `INPUT` on all */
+  async requireSameRows({ ranks }: DividedUpdate, tables: Tables<Name>): Promise<void> {
+    await requireSameRows(ranks, this.#slots.filter(isTable), tables);
+  }
+
+  /** Takes the memory that the state of these needs; of tables that are divided, of this rank's rows. */
+  async make(narrow: Dense<Name>, tables: Tables<Name>): Promise<void> {
     this.#narrow?.make(narrow.parameters);
     await this.#tables.admit(tables);
   }
 
-  async update(lr: number, narrow: Dense<Name>, { tables }: WithGradients<Slot<Name>>): Promise<void> {
+  /** Updates these, which were made; divided over ranks this rank's share of them. */
+  async update(lr: number, narrow: Dense<Name>, tables: Tables<Name>): Promise<void> {
     const run = this.#parts.update;
     this.#rounding.begin();
     await this.#tables.update(lr, tables, run);
     await this.#narrow?.update(lr, narrow, run);
   }
 
-  /** Adds what a checkpoint has of them. */
+  /** Adds what a checkpoint has of them. Divided over ranks all call it, and rank 0 has the result. */
   async store(into: Map<string, StoredTensor>): Promise<Map<string, StoredTensor>> {
-    await this.#tables.store(into);
-    await this.#narrow?.store(into);
-    if (this.#masters === 'none') into.set(UPDATES, storedCount(this.#rounding.updates));
+    const divided = this.#divided;
+    await this.#tables.store(into, this.#slots.filter(isTable));
+    if (divided === null) await this.#narrow?.store(into);
+    else if (this.#narrow !== null) {
+      const tensors = this.#narrow.dividedTensors(this.#slots.filter((slot) => !isTable(slot)));
+      for (const [name, tensor] of await divided.stored(tensors)) into.set(name, tensor);
+    }
+    if (this.#masters === 'none' && (divided === null || divided.ranks.rank === 0))
+      into.set(UPDATES, storedCount(this.#rounding.updates));
     return into;
   }
 
@@ -192,34 +180,9 @@ export class OwnStates<Name extends string> {
 
 const NONE = new Int32Array();
 
-/** Whether the gradient of a parameter is of rows. */
-const isTable = ({ tensor }: Parameter): boolean => tensor instanceof RowParameter;
-
 function disposeLists({ tensors, gradients }: Dense<string>): void {
   tensors.dispose();
   gradients.dispose();
-}
-
-/** @throws GradCacheError `INPUT` for weights of bfloat16 with wider gradients and no word about them, and for a word about none */
-function requireMasters(
-  name: string,
-  slots: readonly Parameter[],
-  masterWeights: MasterWeights | undefined,
-): void {
-  const narrow = slots.filter(isNarrow);
-  if (masterWeights !== undefined && narrow.length === 0)
-    throw refused(
-      `masterWeights of ${name}`,
-      masterWeights,
-      "weights of bfloat16 (weights: 'bfloat16' of an encoder), or none of this setting,",
-    );
-  const native = narrow.find(({ tensor }) => tensor instanceof NativeParameter);
-  if (masterWeights === undefined && native !== undefined)
-    throw refused(
-      `masterWeights of ${name}`,
-      masterWeights,
-      `'host' or 'none' for weights that are kept in bfloat16 (${native.name})`,
-    );
 }
 
 function storedCount(count: number): StoredTensor {

@@ -11,9 +11,10 @@ import { untracked } from '../tensor/scope.js';
 import { forAlike, TensorList, withPlaces } from '../tensor/tensor-list.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { clipGradients } from './clip.js';
-import { DividedUpdate, type OwnShare } from './divided-update.js';
+import { DividedUpdate, type OwnShare, type OwnShareAndRows } from './divided-update.js';
 import type { Optimizer } from './optimizer.js';
-import { OwnStates } from './own-states.js';
+import { requireOwnSettings } from './own-settings.js';
+import { OwnStates, type Dense } from './own-states.js';
 import { requireAlike } from './parameters.js';
 import type { OptimizerParts, SlotOptimizerOptions } from './slot-optimizer-parts.js';
 import { byName, namesOf, slotsOf, type ParameterGroup, type Slot, type SlotState } from './slots.js';
@@ -62,8 +63,9 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     this.#parts = parts;
     this.#maxGradNorm = maxGradNorm;
     this.#slots = new ParameterSet(slotsOf<Name>(name, parameters, weightDecay));
-    this.#own = new OwnStates(parts, this.#slots.list, options);
+    requireOwnSettings(name, this.#slots.list, options);
     this.#divided = ranks === null ? null : new DividedUpdate(ranks, this.#slots.list);
+    this.#own = new OwnStates(parts, this.#slots.list, options, this.#divided);
   }
 
   /**
@@ -96,8 +98,8 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       this.#requireUpdatable(others);
       const gradNorm = await clipGradients(found, this.#maxGradNorm);
       this.#makeState(others);
-      await this.#own.make(narrow, others);
-      await this.#own.update(lr, narrow, others);
+      await this.#own.make(narrow, others.tables);
+      await this.#own.update(lr, narrow, others.tables);
       await this.#update(lr, others);
       await clear(found);
       return { gradNorm };
@@ -111,47 +113,56 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     found: WithGradients<Slot<Name>>,
   ): Promise<{ gradNorm: number }> {
     const { ranks } = divided;
+    let all: OwnShareAndRows<Slot<Name>> | undefined;
+    /** Of what is not kept in bfloat16. */
     let own: OwnShare<Slot<Name>> | undefined;
     let begun = false;
-    try {
-      await ranks.agree('preparing an update', () => {
-        requireAny(found);
-        this.#requireUpdatable(found, (own = divided.ownShare(found)));
-        this.#makeState(own);
-      });
-      const gradNorm = await clipGradients(own!, this.#maxGradNorm, ranks);
-      begun = true;
-      await ranks.agree('updating parameters', async () => {
-        await this.#update(lr, own!);
-        await divided.put(own!);
-      });
-      await divided.gather(found);
-      return { gradNorm };
-    } catch (error) {
-      if (!begun) throw error;
-      this.#torn = tornBy(error, this.#parts.name);
-      await clear(found).catch(() => undefined); // some hold weights
-      throw this.#torn;
-    } finally {
-      own?.dispose();
-    }
+    await this.#own.requireSameRows(divided, found.tables);
+    return this.#own.apart(found, async (narrow, others) => {
+      try {
+        await ranks.agree('preparing an update', async () => {
+          requireAny(found);
+          all = await divided.ownShareAndRows(found);
+          own = divided.ownShare(others);
+          this.#own.requireAlike(narrow);
+          this.#requireUpdatable(others, own);
+          this.#makeState(own);
+          await this.#own.make(narrow, all.tables);
+        });
+        const { tables } = all!;
+        const gradNorm = await clipGradients(all!, this.#maxGradNorm, ranks);
+        begun = true;
+        await ranks.agree('updating parameters', async () => {
+          await this.#own.update(lr, narrow, tables);
+          await this.#update(lr, own!);
+          await divided.put(all!);
+        });
+        await divided.gather(found, all!);
+        return { gradNorm };
+      } catch (error) {
+        if (!begun) throw error;
+        this.#torn = tornBy(error, this.#parts.name);
+        await clear(found).catch(() => undefined); // some hold weights
+        throw this.#torn;
+      } finally {
+        all?.dispose();
+        own?.dispose();
+      }
+    });
   }
 
   /** @param own what is updated of what was found */
-  #requireUpdatable(found: WithGradients<Slot<Name>>, own = found): void {
+  #requireUpdatable(found: Dense<Name>, own = found): void {
     const { parameters, tensors, gradients } = found;
     requireAlike('gradient', parameters, tensors, gradients);
     this.#requireStateAlike(own.parameters, own.tensors);
   }
 
-  #makeState({ parameters: slots }: WithGradients<Slot<Name>>): void {
+  #makeState({ parameters: slots }: Dense<Name>): void {
     for (const slot of slots) slot.state ??= this.#freshState(slot.tensor);
   }
 
-  async #update(
-    lr: number,
-    { parameters: slots, tensors, gradients }: WithGradients<Slot<Name>>,
-  ): Promise<void> {
+  async #update(lr: number, { parameters: slots, tensors, gradients }: Dense<Name>): Promise<void> {
     const state = this.#listed(slots);
     const names = namesOf(this.#parts.state);
     const settings = Int32Array.from(slots, (slot) => slot.settings);
@@ -226,9 +237,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     const { list } = this.#slots;
     const { state: kinds } = this.#parts;
     return this.#atWork(() =>
-      this.#slots.whileReading(
-        async () => this.#divided?.stored(list, kinds) ?? this.#own.store(await storeState(list, kinds)),
-      ),
+      this.#slots.whileReading(async () => this.#own.store(await storeState(list, kinds, this.#divided))),
     );
   }
 

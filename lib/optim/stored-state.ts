@@ -10,11 +10,25 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { DividedUpdate } from './divided-update.js';
 import { byName, namesOf, type Slot, type SlotState, type StateTensors } from './slots.js';
 
-/** Copies a state to the host. */
+/**
+ * Copies a state to the host.
+ *
+ * @param divided has the share of this rank; all ranks call it then, and rank 0 gets the whole. Null: all is here
+ */
 export async function storeState<Name extends string>(
   slots: readonly Slot<Name>[],
   kinds: StateTensors<Name>,
+  divided: DividedUpdate | null,
 ): Promise<Map<string, StoredTensor>> {
+  if (divided !== null) {
+    const tensors = slots.flatMap(({ key, tensor: parameter, state }) =>
+      namesOf(kinds).map((name) => {
+        const isShare = kinds[name] === 'like';
+        return { name: `${name}.${key}`, parameter, own: state?.[name] ?? null, isShare };
+      }),
+    );
+    return divided.stored(tensors);
+  }
   const stored = new Map<string, StoredTensor>();
   for (const { key, state } of slots) {
     if (state === null) continue;

@@ -2,7 +2,7 @@
  * The state of a table of words whose gradients are of rows: of the rows alone that steps have had.
  */
 import { faultIn } from '../files/file-fault.js';
-import { toStored, fromStored } from '../safetensors/stored-tensor.js';
+import { fromStored } from '../safetensors/stored-tensor.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call, callAsync } from '../tensor/operators.js';
@@ -10,6 +10,7 @@ import type { RowGradient, RowParameter } from '../tensor/row-parameter.js';
 import { untracked } from '../tensor/scope.js';
 import { TensorList } from '../tensor/tensor-list.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
+import type { Among } from './divided-tables.js';
 import type { Rounding } from './rounding.js';
 import { byName, namesOf, type StateTensors } from './slots.js';
 
@@ -22,6 +23,9 @@ export interface RowsUpdate<Name extends string> {
   readonly gradients: TensorList;
   readonly state: Readonly<Record<Name, TensorList>>;
 }
+
+/** Rows are updated as so many numbers, or a multiple: kernels round what does not fill a vector in another way than the rest. */
+const ALIGNMENT = 64;
 
 /** Memory grows by at least this part of itself, so that a few new rows in each step do not have all copied each time. */
 const GROWTH = 1.25;
@@ -40,7 +44,7 @@ export class TableState<Name extends string> {
   /** `'like'`: [places, width]; `'count'`: a scalar, the number of updates of the table. */
   #state: Record<Name, Tensor>;
 
-  constructor(table: RowParameter, kinds: StateTensors<Name>, dtype: DType) {
+  constructor(table: Tensor, kinds: StateTensors<Name>, dtype: DType) {
     const [vocabulary = 0, width = 0] = table.shape;
     const { device } = table;
     this.#kinds = kinds;
@@ -121,13 +125,13 @@ export class TableState<Name extends string> {
   }
 
   /**
-   * Updates rows, all of which were admitted, with their state.
+   * Updates rows, all of which were admitted, with their state. A row is updated alike, whichever others are beside it.
    *
    * @param rounding of the rows of a table that is kept in bfloat16
    */
   async update(
     table: RowParameter,
-    { rows, values }: Pick<RowGradient, 'rows' | 'values'>,
+    { rows, values, among }: Pick<RowGradient, 'rows' | 'values'> & { readonly among?: Among },
     run: (update: RowsUpdate<Name>) => Promise<void>,
     rounding: Rounding,
   ): Promise<void> {
@@ -136,68 +140,75 @@ export class TableState<Name extends string> {
       made.push(one);
       return one;
     };
+    const selected = async (from: Tensor, at: Tensor): Promise<Tensor> =>
+      keep(await callAsync<Tensor>('aten::index_select', from, 0, at));
+    const extra = missingRows(rows.size, values.shape[1]!);
+    const filled = (tensor: Tensor): Tensor =>
+      extra === 0 ? tensor : keep(plain(() => call('aten::constant_pad_nd', tensor, [0, 0, 0, extra])));
+    const without = (tensor: Tensor): Tensor =>
+      extra === 0 ? tensor : keep(plain(() => tensor.narrow(0, 0, rows.size)));
     try {
-      const places = keep(await callAsync('aten::index_select', this.#places, 0, rows));
-      const own = keep(await callAsync('aten::index_select', table, 0, rows));
-      const wide = own.dtype === values.dtype ? own : keep(plain(() => own.to({ dtype: values.dtype })));
+      const places = await selected(this.#places, rows);
+      const own = await selected(table, rows);
+      const same = own.dtype === values.dtype;
+      const wide = filled(same ? own : keep(plain(() => own.to({ dtype: values.dtype }))));
       const state = { ...this.#state };
       for (const name of namesOf(this.#kinds))
-        if (this.#kinds[name] === 'like')
-          state[name] = keep(await callAsync('aten::index_select', this.#state[name], 0, places));
-      const wides = keep(TensorList.of([wide]));
+        if (this.#kinds[name] === 'like') state[name] = filled(await selected(this.#state[name], places));
       await run({
-        parameters: wides,
-        gradients: keep(TensorList.of([values])),
+        parameters: keep(TensorList.of([wide])),
+        gradients: keep(TensorList.of([filled(values)])),
         state: byName(this.#kinds, (name) => keep(TensorList.of([state[name]]))),
       });
-      if (wide !== own) await rounding.round(keep(TensorList.of([own])), wides);
+      const updated = without(wide);
+      if (!same) await rounding.roundRows(own, updated, among);
       for (const name of namesOf(this.#kinds))
         if (this.#kinds[name] === 'like')
-          keep(await callAsync('aten::index_copy_', this.#state[name], 0, places, state[name]));
-      keep(await callAsync('aten::index_copy_', table, 0, rows, own));
+          keep(await callAsync('aten::index_copy_', this.#state[name], 0, places, without(state[name])));
+      keep(await callAsync('aten::index_copy_', table, 0, rows, same ? updated : own));
     } finally {
       for (const each of made) each.dispose();
     }
   }
 
-  /** What a checkpoint has of a table, by names without the parameter's. */
-  async stored(): Promise<[name: string, tensor: StoredTensor][]> {
-    const stored: [string, StoredTensor][] = [[ROWS, await this.#toStored(this.#rows)]];
-    for (const name of namesOf(this.#kinds)) {
-      const whole = this.#state[name];
-      stored.push([name, this.#kinds[name] === 'like' ? await this.#toStored(whole) : await toStored(whole)]);
-    }
-    return stored;
-  }
-
-  async #toStored(whole: Tensor): Promise<StoredTensor> {
-    const part = plain(() => whole.narrow(0, 0, this.#count));
-    try {
-      return await toStored(part);
-    } finally {
-      part.dispose();
-    }
+  /** What a checkpoint has of a table, by names without the parameter's; `put` gets a tensor that is disposed behind it. */
+  async store(put: (name: string, tensor: Tensor, isOfRows: boolean) => Promise<void>): Promise<void> {
+    const putRows = async (name: string, whole: Tensor): Promise<void> => {
+      const part = plain(() => whole.narrow(0, 0, this.#count));
+      await put(name, part, true).finally(() => {
+        part.dispose();
+      });
+    };
+    await putRows(ROWS, this.#rows);
+    for (const name of namesOf(this.#kinds))
+      if (this.#kinds[name] === 'like') await putRows(name, this.#state[name]);
+      else await put(name, this.#state[name], false);
   }
 
   /**
    * Puts a stored state into one that is new.
    *
    * @param take the stored tensor of a name, of a shape and type @throws GradCacheError `CHECKPOINT`
+   * @param keeps which rows this rank keeps
    */
   load(
     key: string,
     take: (name: string, shape: readonly number[] | null, dtype: DType) => StoredTensor,
+    keeps: (row: bigint) => boolean = () => true,
   ): void {
     const stored = take(ROWS, null, 'int64');
-    const [count = 0] = stored.shape;
-    requireRows(`${ROWS}.${key}`, stored, this.#vocabulary);
+    const [total = 0] = stored.shape;
+    const rows = rowsIn(`${ROWS}.${key}`, stored, this.#vocabulary);
+    const places = [...rows.keys()].filter((place) => keeps(rows[place]!));
+    const count = places.length;
     this.#rows.dispose();
-    this.#rows = fromStored(stored, this.#places.device);
+    this.#rows = fromStored(only(stored, places), this.#places.device);
     for (const name of namesOf(this.#kinds)) {
       const old = this.#state[name];
       const isLike = this.#kinds[name] === 'like';
-      const shape = isLike ? [count, old.shape[1]!] : [];
-      this.#state[name] = fromStored(take(name, shape, isLike ? this.#dtype : 'float32'), old.device);
+      const shape = isLike ? [total, old.shape[1]!] : [];
+      const tensor = take(name, shape, isLike ? this.#dtype : 'float32');
+      this.#state[name] = fromStored(isLike ? only(tensor, places) : tensor, old.device);
       old.dispose();
     }
     plain(() => {
@@ -214,7 +225,7 @@ export class TableState<Name extends string> {
 }
 
 /** @throws GradCacheError `CHECKPOINT` unless these are numbers of rows, each once */
-function requireRows(name: string, { shape, bytes }: StoredTensor, vocabulary: number): void {
+function rowsIn(name: string, { shape, bytes }: StoredTensor, vocabulary: number): bigint[] {
   if (shape.length !== 1) throw faultIn('Optimizer state', `${name} is no list of rows`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const seen = new Set<bigint>();
@@ -227,6 +238,25 @@ function requireRows(name: string, { shape, bytes }: StoredTensor, vocabulary: n
       );
     seen.add(row);
   }
+  return [...seen];
+}
+
+/** Some rows of a stored tensor. */
+function only(stored: StoredTensor, places: readonly number[]): StoredTensor {
+  const [total = 0, ...rest] = stored.shape;
+  if (places.length === total) return stored;
+  const length = stored.bytes.byteLength / total;
+  const bytes = new Uint8Array(places.length * length);
+  for (const [place, from] of places.entries())
+    bytes.set(stored.bytes.subarray(from * length, (from + 1) * length), place * length);
+  return { ...stored, shape: [places.length, ...rest], bytes };
+}
+
+/** How many rows are missing for their numbers to fill vectors. */
+function missingRows(count: number, width: number): number {
+  let unit = ALIGNMENT;
+  while (unit > 1 && ((unit / 2) * width) % ALIGNMENT === 0) unit /= 2;
+  return (unit - (count % unit)) % unit;
 }
 
 const plain = <T>(make: () => T): T => untracked(() => noGrad(make));

@@ -1,25 +1,34 @@
+import type { Ranks } from '../distributed/ranks.js';
+import { toStored } from '../safetensors/stored-tensor.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import type { TableWithGradient } from '../tensor/parameter-set.js';
 import { RowParameter } from '../tensor/row-parameter.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { isOwnRow, rowsOfAll, type Among } from './divided-tables.js';
 import type { Rounding } from './rounding.js';
 import type { Update } from './slot-optimizer-parts.js';
 import type { Slot, StateTensors } from './slots.js';
 import { requireStored } from './stored-state.js';
 import { TableState } from './table-state.js';
 
-/** Gradients of rows with their tables. */
-type Tables<Name extends string> = readonly TableWithGradient<Slot<Name>>[];
+/** Gradients of rows with their tables: of all rows, or of those that this rank updates. */
+type Tables<Name extends string> = readonly (TableWithGradient<Slot<Name>> & { readonly among?: Among })[];
+
+const STORE = 'gathering the state of the optimizer';
 
 /** The states of the tables of an optimizer whose gradients are of rows. */
 export class TableStates<Name extends string> {
   readonly #kinds: StateTensors<Name>;
   readonly #rounding: Rounding;
+  /** Over which the rows are divided; null: all are kept. */
+  readonly #ranks: Ranks | null;
   readonly #states = new Map<Slot<Name>, TableState<Name>>();
 
   /** @param rounding of tables that are kept in bfloat16 */
-  constructor(kinds: StateTensors<Name>, rounding: Rounding) {
+  constructor(kinds: StateTensors<Name>, rounding: Rounding, ranks: Ranks | null) {
     this.#kinds = kinds;
     this.#rounding = rounding;
+    this.#ranks = ranks;
   }
 
   /** Takes the memory that the state of these rows needs. */
@@ -40,23 +49,55 @@ export class TableStates<Name extends string> {
     tables: Tables<Name>,
     run: (update: Update<Name>) => Promise<void>,
   ): Promise<void> {
-    for (const { parameter: slot, table, rows, values } of tables) {
+    for (const { parameter: slot, table, ...gradient } of tables) {
       const { lrScale, weightDecay } = slot;
       await this.#states
         .get(slot)!
-        .update(
-          table,
-          { rows, values },
-          (lists) => run({ ...lists, lr: lr * lrScale, weightDecay }),
-          this.#rounding,
-        );
+        .update(table, gradient, (lists) => run({ ...lists, lr: lr * lrScale, weightDecay }), this.#rounding);
     }
   }
 
-  /** Adds what a checkpoint has of the tables: `TENSOR.PARAMETER`, as {@link storeState} names it. */
-  async store(into: Map<string, StoredTensor>): Promise<void> {
+  /**
+   * Adds what a checkpoint has of the tables: `TENSOR.PARAMETER`, as {@link storeState} names it. Divided over ranks all call it, and
+   * rank 0 gets all rows, the others nothing.
+   *
+   * @param slots all tables
+   */
+  async store(into: Map<string, StoredTensor>, slots: readonly Slot<Name>[]): Promise<void> {
+    const ranks = this.#ranks;
+    if (ranks !== null) await this.#makeOnAll(ranks, slots);
     for (const [{ key }, state] of this.#states)
-      for (const [name, tensor] of await state.stored()) into.set(`${name}.${key}`, tensor);
+      await state.store(async (name, own, isOfRows) => {
+        if (ranks === null) into.set(`${name}.${key}`, await toStored(own));
+        else {
+          const all = isOfRows ? await rowsOfAll(ranks, own, STORE) : own;
+          await ranks
+            .agree(STORE, async () => {
+              if (ranks.rank === 0) into.set(`${name}.${key}`, await toStored(all));
+            })
+            .finally(() => {
+              if (all !== own) all.dispose();
+            });
+        }
+      });
+  }
+
+  /** Makes an empty state of each table that another rank has one of. */
+  async #makeOnAll(ranks: Ranks, slots: readonly Slot<Name>[]): Promise<void> {
+    if (slots.length === 0) return;
+    const all = await ranks.numbers(slots.map((slot) => (this.#states.has(slot) ? 1 : 0)));
+    const wanted = slots.filter((_, place) => all.some((ofRank) => ofRank[place] === 1));
+    await ranks.agree(STORE, () => {
+      const states = wanted.map(
+        (slot) => [slot, this.#states.get(slot) ?? this.#fresh(slot.tensor)] as const,
+      );
+      this.#states.clear(); // in the order of all ranks
+      for (const [slot, state] of states) this.#states.set(slot, state);
+    });
+  }
+
+  #fresh(table: Tensor): TableState<Name> {
+    return new TableState(table, this.#kinds, table.dtype === 'float64' ? 'float64' : 'float32');
   }
 
   /**
@@ -75,9 +116,14 @@ export class TableStates<Name extends string> {
         const { key, tensor: table } = slot;
         const names = TableState.namesOf(this.#kinds);
         if (!(table instanceof RowParameter) || !names.some((name) => stored.has(`${name}.${key}`))) continue;
-        const state = new TableState(table, this.#kinds, table.dtype === 'float64' ? 'float64' : 'float32');
+        const state = this.#fresh(table);
         made.set(slot, state);
-        state.load(key, (name, shape, dtype) => requireStored(stored, `${name}.${key}`, { shape, dtype }));
+        const ranks = this.#ranks;
+        state.load(
+          key,
+          (name, shape, dtype) => requireStored(stored, `${name}.${key}`, { shape, dtype }),
+          ranks === null ? undefined : (row) => isOwnRow(ranks, row),
+        );
       }
       return made;
     } catch (error) {

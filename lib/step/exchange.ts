@@ -18,6 +18,7 @@ export function requireExchange(
     'INPUT',
     `${name} is 'ring'; 'gather' is needed: a rank computes this loss from the representations of all rows. A ring takes ` +
       'infoNCE, multipleNegativesRanking, ntXent, sigLIP, supCon, multiSimilarity and megaBatchMargin, alone or in matryoshka or ' +
-      'adaptiveLayer, and losses that are means over rows',
+      'adaptiveLayer, and losses that are means over rows. Logits of a cross-encoder, a few numbers for each pair, are gathered ' +
+      'whatever the loss of pairs or lists: a ring would save no memory',
   );
 }

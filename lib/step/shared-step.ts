@@ -95,7 +95,7 @@ async function beginTogether(
     async () => {
       throwIfAborted(signal);
       const batches = (await inputs) as readonly never[];
-      const absent = exchange === 'ring' ? [] : absentTowers(encoders, batches);
+      const absent = absentTowers(encoders, batches);
       const { lengths, truncated } = planner.measure(batches, absent);
       const rows = lengths.map(({ length }) => length);
       const empty = rows.findIndex((count, tower) => count === 0 && !absent.includes(tower));

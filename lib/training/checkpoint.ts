@@ -5,7 +5,8 @@ import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../step/c
 import { beside } from '../files/names-beside.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
-import { readSafetensors, type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
+import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
+import { tensorsOnDemand } from '../safetensors/tensors-on-demand.js';
 import { isPartOfVocabulary } from '../language/vocabulary.js';
 import { belongsToModel } from '../model-folder/write-model-folder.js';
 import { GradCacheError } from '../errors.js';
@@ -128,9 +129,11 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const optimizer = new Map<string, StoredTensor>();
   const loss = new Map<string, StoredTensor>();
   const streams = new Map<string, StoredTensor>();
-  for (const [name, tensor] of await readSafetensors(join(folder, OPTIMIZER_FILE))) {
-    if (name.startsWith(LOSS_PREFIX)) loss.set(name.slice(LOSS_PREFIX.length), tensor);
-    else if (name.startsWith(STREAMS_PREFIX)) streams.set(name.slice(STREAMS_PREFIX.length), tensor);
+  // The state of an optimizer can be larger than the model: it is read where it is loaded, all else now.
+  const read = ({ dtype, shape, bytes }: StoredTensor): StoredTensor => ({ dtype, shape, bytes });
+  for (const [name, tensor] of await tensorsOnDemand(join(folder, OPTIMIZER_FILE))) {
+    if (name.startsWith(LOSS_PREFIX)) loss.set(name.slice(LOSS_PREFIX.length), read(tensor));
+    else if (name.startsWith(STREAMS_PREFIX)) streams.set(name.slice(STREAMS_PREFIX.length), read(tensor));
     else optimizer.set(name, tensor);
   }
   return { state, optimizer, loss, ...(streams.size > 0 && { streams }) };

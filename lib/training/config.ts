@@ -16,6 +16,13 @@ export interface TrainConfig {
   /** A model folder, one of the Hugging Face hub (`hf:owner/name@revision`), or a new model with random weights. */
   readonly model: string | NewModel;
   /**
+   * The folder of a model of pictures, or its name on the Hugging Face hub, which is trained beside `model`, a text encoder: a ViT, or
+   * the pictures' tower of CLIP or SigLIP. Their representations have one length. If `loss` does not say otherwise, they learn by
+   * InfoNCE in both directions, with a temperature that begins at 0.07 and is learned. Default: that in the folder of `model`, such as a run with both has written, where `images` is given; CLIP and SigLIP
+   * have both towers.
+   */
+  readonly imageModel?: string;
+  /**
    * 'none' makes a model with a representation for each token, for losses of late interaction, of a folder whose model pools.
    * 'splade' makes a sparse encoder of a masked language model, as a loss called splade does by itself.
    * Of a model from random weights, its pooling. Default: the folder's, or 'mean'.
@@ -53,7 +60,7 @@ export interface TrainConfig {
    */
   readonly columns?: readonly string[];
   /**
-   * The column of paths of pictures, for CLIP and SigLIP. A path begins in the folder of its data file; the other columns are
+   * The column of paths of pictures, for CLIP and SigLIP, and for `imageModel`. A path begins in the folder of its data file; the other columns are
    * captions. If `loss` does not say otherwise, CLIP learns by InfoNCE in both directions, SigLIP by its own loss, from the temperature
    * and bias of the model, which are learned. Default: the first of `columns`, or `image`; none for a model of texts.
    */
@@ -61,8 +68,7 @@ export interface TrainConfig {
   /**
    * Those of the columns, behind the anchor, whose rows have a list of texts: a JSON array, a list column of Parquet or Arrow, or in
    * CSV the text of one. Rows may have different numbers of positives, at least one, and of negatives. For infonce and
-   * multiple-negatives-ranking; several processes need the exchange 'gather'. Default: none, or the positives and negatives that are
-   * lists, where no columns are named.
+   * multiple-negatives-ranking. Default: none, or the positives and negatives that are lists, where no columns are named.
    */
   readonly lists?: readonly string[];
   /**
@@ -138,8 +144,8 @@ export interface TrainConfig {
   /** Default: AdamW. */
   readonly optimizer?: OptimizerConfig;
   /**
-   * Divides the optimizer's state over ranks: each keeps that of its share of the weights, and updates these. The weights are the
-   * same. One process alone keeps all of it. Default false: every rank keeps the whole state.
+   * Divides the optimizer's state over ranks: each keeps that of its share of the weights, with their float32 copies on the host
+   * (`masterWeights`), and updates these. The weights are the same. One process alone keeps all of it. Default false: every rank keeps the whole state.
    */
   readonly divideOptimizer?: boolean;
   /**
@@ -205,19 +211,20 @@ export interface TrainConfig {
   readonly dropout?: number;
   /**
    * Parameters that the run does not change: their names, or beginnings of names up to a dot, such as
-   * `['embeddings', 'encoder.layer.0']`, with `*` for any characters and `'layers.0-5'` for the first six layers. Default: none.
+   * `['embeddings', 'encoder.layer.0']`, with `*` for any characters and `'layers.0-5'` for the first six layers. Those of
+   * `imageModel` begin with `image_model`. Default: none.
    */
   readonly frozen?: readonly string[];
   /**
    * `'rows'`: the table of word vectors has gradients and moments of the rows alone that texts have, and a row is updated by the
-   * steps that have it. Not with `divideOptimizer`. Default: `'dense'`.
+   * steps that have it. Default: `'dense'`.
    */
   readonly embeddingGradients?: 'dense' | 'rows';
   /**
    * Where the float32 weights of a run in bfloat16 are, of which the weights that compute are copies. `'device'`: beside these.
    * `'host'`: in the memory of the host, with the moments; its processor makes the updates. `'none'`: nowhere; weights of bfloat16 are
    * rounded by chance when they are updated. With the last two a checkpoint and the finished model have the weights of bfloat16.
-   * Not with `divideOptimizer`, nor `memory.momentum`; `'host'` not with `embeddingGradients: 'rows'`. Default: `'device'`.
+   * Not with `memory.momentum`; `'host'` not with `embeddingGradients: 'rows'`. Default: `'device'`.
    */
   readonly masterWeights?: 'device' | 'host' | 'none';
   /**

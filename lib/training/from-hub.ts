@@ -35,9 +35,12 @@ const TRAINED_SPLIT = 'train';
  * @throws GradCacheError `HUB`, `INPUT`, `ABORTED`
  */
 export async function fromHub<Settings extends object>(settings: Settings, how: Fetching): Promise<Settings> {
-  const { model, data, datasets, evaluation, loss } = settings as Readonly<Record<string, unknown>>;
+  const { model, imageModel, data, datasets, evaluation, loss } = settings as Readonly<
+    Record<string, unknown>
+  >;
   const found: Record<string, unknown> = {};
   if (isName(model)) found['model'] = await modelOf('config.model', model, how);
+  if (isName(imageModel)) found['imageModel'] = await modelOf('config.imageModel', imageModel, how);
   const files = await locate(data, 'config.data', how);
   if (files !== data) found['data'] = files;
   if (Array.isArray(datasets)) {

@@ -25,7 +25,7 @@ export async function requireApart(output: string, inputs: readonly NamedPath[])
     await refuseReplacing({ name: 'output: the folder', path }, inputs);
 }
 
-function inputsOf({ data, model, loss, lossFrom, evaluation }: FilledTrainConfig): NamedPath[] {
+function inputsOf({ data, model, imageModel, loss, lossFrom, evaluation }: FilledTrainConfig): NamedPath[] {
   const inputs = data.map((path) => ({ name: 'data', path }));
   for (const { name, set } of setsOf(evaluation))
     for (const file of FILES_OF_SET) {
@@ -35,6 +35,7 @@ function inputsOf({ data, model, loss, lossFrom, evaluation }: FilledTrainConfig
   const guide = guideOf(loss);
   if (guide !== null) inputs.push({ name: 'loss.guide', path: guide });
   if (lossFrom !== undefined) inputs.push({ name: 'lossFrom', path: lossFrom });
+  if (imageModel !== undefined) inputs.push({ name: 'imageModel', path: imageModel });
   if (typeof model === 'string') inputs.push({ name: 'model', path: model });
   else {
     inputs.push({ name: 'model.tokenizer', path: model.tokenizer });

@@ -1,7 +1,9 @@
 /*
- * A run whose model has a tower of pictures and one of captions, CLIP or SigLIP: what the model says of settings that are not given.
+ * A run whose model has a tower of pictures and one of captions, CLIP or SigLIP, or that trains a model of pictures beside a text
+ * encoder: what the models say of settings that are not given.
  */
 import { join } from 'node:path';
+import { imageModelIn } from '../images/image-text-pair.js';
 import { hasBothTowers } from '../images/picture-folder.js';
 import { scoreNumbersIn, usualScoreNumbers } from '../images/score-numbers.js';
 import { readJsonObject, readNamedObject } from '../files/json-file.js';
@@ -12,6 +14,9 @@ import { show } from '../options/option-values.js';
 import { OBJECT } from './objects.js';
 
 type Settings = Readonly<Record<string, unknown>>;
+
+/** Where the temperature of two models begins that were not trained together: that of CLIP. */
+const FIRST_TEMPERATURE = 0.07;
 
 /** The column of paths where neither it nor columns are named. */
 const USUAL_IMAGES = 'image';
@@ -26,7 +31,20 @@ export async function withModelOfPictures<Given extends Settings>(
   settings: Given,
 ): Promise<Given | Settings> {
   const { model, images, columns, loss } = settings;
+  const imageModel = settings['imageModel'] ?? besideTexts(settings);
   const config = await configOf(model);
+  const [first] = Array.isArray(columns) ? (columns as unknown[]) : [columns];
+  if (imageModel !== null) {
+    if (config !== null && hasBothTowers(config))
+      throw new SettingError(
+        'config.imageModel',
+        `is ${show(imageModel)}, and the model is of model_type ${show(config['model_type'])}, which has a tower of pictures: leave ` +
+          'it out, or give a text encoder as model.',
+      );
+    const usual = () => ({ temperature: FIRST_TEMPERATURE, bias: null });
+    const own = { imageModel, images: images ?? first ?? USUAL_IMAGES };
+    return { ...settings, ...own, loss: await lossFor(false, loss, usual) };
+  }
   if (config === null || !hasBothTowers(config)) {
     if ((images ?? null) === null) return settings;
     const found =
@@ -34,10 +52,9 @@ export async function withModelOfPictures<Given extends Settings>(
     throw new SettingError(
       'config.images',
       `is ${show(images)}, a column of pictures, and the model is ${found}: a model with both towers, of model_type "clip" or ` +
-        '"siglip", is needed.',
+        '"siglip", is needed, or a model of pictures beside it (imageModel, --image-model).',
     );
   }
-  const [first] = Array.isArray(columns) ? (columns as unknown[]) : [columns];
   return {
     ...settings,
     images: images ?? first ?? USUAL_IMAGES,
@@ -45,6 +62,12 @@ export async function withModelOfPictures<Given extends Settings>(
       typeof model === 'string' ? scoreNumbersIn(model) : usualScoreNumbers(config),
     ),
   };
+}
+
+/** The model of pictures in the folder of a text model, for a run with a column of pictures; null: there is none. */
+function besideTexts({ model, images }: Settings): string | null {
+  if (typeof model !== 'string' || model === OBJECT || (images ?? null) === null) return null;
+  return imageModelIn(model);
 }
 
 /** The content of a model's config.json; null where there is none to read, which opening the model tells. */

@@ -84,6 +84,7 @@ const OF_MODEL = [
   'embeddingGradients',
   'masterWeights',
   'lora',
+  'imageModel',
 ];
 
 /**

@@ -74,8 +74,6 @@ export function suitedTo(
   { settings }: GivenConfig,
 ): FilledTrainConfig {
   if (ranks === null) return config;
-  if (config.lists !== undefined && config.exchange === 'ring')
-    throw refuse('config.exchange', config.exchange, '"gather", beside lists of texts,');
   requireForRanks(ranks, config.data, { name: 'config.batch', count: config.batch });
   for (const { name, set } of setsOf(config.evaluation))
     for (const file of FILES_OF_SET) {

@@ -20,6 +20,9 @@ const OF_TEXTS = [
   'prompts',
 ];
 
+/** Those of them that the text encoder beside a model of pictures takes. */
+const OF_A_PAIR = ['pooling', 'maxLength'];
+
 /** Settings of a run that matter to a model with a tower of pictures. */
 interface Asked {
   readonly loss: FilledLossConfig;
@@ -44,13 +47,16 @@ export function requireSuitedToPictures(
   const images = fields.raw('images');
   if (columns?.includes(images as string) === false)
     throw refuse(fields.at('images'), images, `one of the columns ${columns.join(', ')}`);
-  const strange = OF_TEXTS.find((name) => isGiven(fields.raw(name)));
+  const isPair = isGiven(fields.raw('imageModel'));
+  const strange = OF_TEXTS.find((name) => !(isPair && OF_A_PAIR.includes(name)) && isGiven(fields.raw(name)));
   if (strange !== undefined) throw ofTexts(fields.at(strange));
   const prompted = datasets.findIndex(({ prompts }) => isGiven(prompts));
   if (prompted >= 0) throw ofTexts(fields.at(`datasets[${prompted}].prompts`));
   if (embeddingGradients === 'rows') throw ofTexts(fields.at('embeddingGradients'));
   const model = fields.raw('model');
-  const ofModel = ['pooling', 'normalize'].find((name) => isJsonObject(model) && isGiven(model[name]));
+  const ofModel = (isPair ? [] : ['pooling', 'normalize']).find(
+    (name) => isJsonObject(model) && isGiven(model[name]),
+  );
   if (ofModel !== undefined) throw ofTexts(fields.at(`model.${ofModel}`));
   const { pairs, perToken, sparse } = kindOf(loss);
   if (pairs !== undefined || perToken === true || sparse === true || guideOf(loss) !== null)

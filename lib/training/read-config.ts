@@ -43,6 +43,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const fields = new Fields(value, path);
   const named = fields.strings('columns');
   const images = fields.string('images');
+  const imageModel = fields.string('imageModel');
   const mixing = fields.oneOf('mixing', MIXINGS);
   const datasets = readDataSets(fields, mixing, (prompts, own) => readPrompts(prompts, own, prompts.names()));
   const ids = fields.strings('ids');
@@ -58,7 +59,12 @@ export function readTrainConfig(value: unknown, path = 'config') {
     throw new SettingError(fields.at('datasets'), 'takes the place of data: leave out one of them.');
   if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
   const config = {
-    ...readPooling(fields, readModel(fields), { loss, images }),
+    ...readPooling(fields, readModel(fields), {
+      loss,
+      towers: images !== undefined && imageModel === undefined,
+    }),
+    /** Undefined for a model of texts, and for one that has both towers. */
+    imageModel,
     lateInteraction: fields.section('lateInteraction', readLateInteraction),
     newHead: fields.count('newHead'),
     datasets,
@@ -270,10 +276,10 @@ function readNewModel(fields: Fields): NewModel {
 function readPooling(
   fields: Fields,
   model: string | NewModel,
-  { loss, images }: { loss: FilledLossConfig; images: string | undefined },
+  { loss, towers }: { loss: FilledLossConfig; towers: boolean },
 ) {
   const pooling = fields.oneOf('pooling', POOLINGS);
-  if (typeof model !== 'string' && (kindOf(loss).pairs !== undefined || images !== undefined)) {
+  if (typeof model !== 'string' && (kindOf(loss).pairs !== undefined || towers)) {
     const { config, tokenizer } = model; // a cross-encoder does not pool, nor do towers of pictures
     const architecture: NewModel = { config, tokenizer };
     return { model: architecture, pooling };

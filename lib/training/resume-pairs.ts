@@ -144,7 +144,7 @@ export function storedConfig(config: FilledTrainConfig): Record<string, unknown>
 }
 
 function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
-  const { model, data, datasets, loss, lossFrom, evaluation } = config;
+  const { model, imageModel, data, datasets, loss, lossFrom, evaluation } = config;
   const guide = guideOf(loss);
   return {
     ...config,
@@ -158,6 +158,7 @@ function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
             config: typeof model.config === 'string' ? resolve(model.config) : model.config,
             tokenizer: resolve(model.tokenizer),
           },
+    imageModel: imageModel === undefined ? undefined : lastingPath(imageModel),
     data: data.map(lastingPath),
     datasets: datasets?.map((set) => ({ ...set, data: set.data.map(lastingPath) })),
     evaluation: evaluation && changeSets(evaluation, (set) => changeFiles(set, lastingPath)),

@@ -50,7 +50,7 @@ export interface TrainHooks {
 }
 
 /**
- * Trains a text encoder, a cross-encoder, or CLIP or SigLIP on pairs, as `gradcache train` does: tokenised batches, the cached
+ * Trains a text encoder, a cross-encoder, CLIP or SigLIP, or a model of pictures beside a text encoder on pairs, as `gradcache train` does: tokenised batches, the cached
  * step, an optimizer, a schedule, evaluation and checkpoints.
  *
  * `output` gets `metrics.jsonl`, `checkpoint-N` folders (each a model folder that can be opened as such, with the state of
@@ -112,9 +112,9 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
         const filled = await fillConfig({ ...given, settings }, located, resumed, (config) =>
           withColumns(config, heads, signal),
         );
-        // What the checkpoint names. The model is in it.
-        const { model, ...rest } = filled.config;
-        const config = { ...(await fromHub(rest, fetching)), model };
+        // What the checkpoint names. The models are in it.
+        const { model, imageModel, ...rest } = filled.config;
+        const config = { ...(await fromHub(rest, fetching)), model, imageModel };
         return { ...filled, config: suitedTo(ranks, config, given) };
       });
       requireObjects(config, objects, resumed !== null);

@@ -5,30 +5,19 @@ interface Asked {
   readonly precision: string;
   readonly embeddingGradients: 'dense' | 'rows';
   readonly masterWeights: 'device' | 'host' | 'none';
-  readonly divideOptimizer: boolean;
   readonly memory?: { readonly momentum?: number | undefined } | undefined;
 }
 
 /** @throws SettingError for settings that do not go together */
 export function requireWeightSettings(
   fields: Fields,
-  { precision, embeddingGradients, masterWeights, divideOptimizer, memory }: Asked,
+  { precision, embeddingGradients, masterWeights, memory }: Asked,
 ): void {
   const refuse = (name: string, why: string): SettingError => new SettingError(fields.at(name), why);
-  if (embeddingGradients === 'rows' && divideOptimizer)
-    throw refuse(
-      'embeddingGradients',
-      "is 'rows', whose moments every rank keeps whole: leave out divideOptimizer, or take 'dense'.",
-    );
   if (masterWeights === 'device') return;
   const given = `is '${masterWeights}'`;
   if (precision !== 'bfloat16')
     throw refuse('masterWeights', `${given}, for a run with precision 'bfloat16'; it has '${precision}'.`);
-  if (divideOptimizer)
-    throw refuse(
-      'masterWeights',
-      `${given}, whose state is not divided over ranks: leave out divideOptimizer, or take 'device'.`,
-    );
   if (masterWeights === 'host' && embeddingGradients === 'rows')
     throw refuse(
       'masterWeights',

@@ -42,7 +42,7 @@ std::vector<std::vector<int64_t>> heldFrom(const Napi::Value& value, int ranks, 
   for (auto row = all.begin(); row != all.end(); row += static_cast<int64_t>(towers)) {
     held.emplace_back(row, row + static_cast<int64_t>(towers));
     for (const int64_t count : held.back())
-      require(count > 0, "SHAPE", "a rank is said to have ", count, " rows of a tower; each needs one");
+      require(count >= 0, "SHAPE", "a rank is said to have ", count, " rows of a tower");
   }
   return held;
 }

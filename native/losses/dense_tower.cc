@@ -1,6 +1,7 @@
 #include "losses/dense_tower.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace gradcache {
@@ -23,6 +24,7 @@ DenseTower::DenseTower(const at::Tensor& representations, bool cosine, at::Tenso
 
 std::pair<double, double> DenseTower::lengths() const {
   if (inverse_.defined()) return {1, 1};
+  if (rows() == 0) return {INFINITY, 0};
   const auto [least, greatest] = at::aminmax(at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}));
   return {least.item<double>(), greatest.item<double>()};
 }
@@ -86,6 +88,7 @@ void DenseTower::addAt(const at::Tensor& places, const at::Tensor& values, bool 
 
 at::Tensor DenseTower::takeGradient(double weight) {
   at::Tensor all = gradient(0, rows());
+  if (rows() == 0) return std::move(gradient_);
   if (inverse_.defined()) {
     kernels::unitGradient(rows_, inverse_, weight, all);
   } else if (weight != 1) {

@@ -25,6 +25,7 @@ Ring::Ring(const Share& share, const std::vector<at::Tensor>& representations, b
     require(held.count == own.size(0), "SHAPE", "tower ", k, " has ", own.size(0),
             " rows and is said to have ", held.count);
     const Share::Part last = share.heldBy(share.count() - 1, k);
+    require(last.begin + last.count > 0, "SHAPE", "tower ", k, " has no row");
     auto tower = std::make_unique<RingTower>(own, cosine, held, last.begin + last.count);
     towers_.push_back(tower.get());
     made_.push_back(std::move(tower));

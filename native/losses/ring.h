@@ -2,9 +2,9 @@
 // seen all: in the memory of a few blocks, a tower's rows are compared with those of every process (as in
 // Inf-CL, Cheng et al. 2024).
 //
-// A block is what one process holds of the towers that are the columns of a pairing. In one turn every block
-// goes once round the ring. In a turn for gradients that of the block goes with it, and in the end comes back
-// to the process that holds the rows. Additions have a fixed order.
+// A block is what one process holds of the towers that are the columns of a pairing; it may hold no row of
+// one. In one turn every block goes once round the ring. In a turn for gradients that of the block goes with
+// it, and in the end comes back to the process that holds the rows. Additions have a fixed order.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -38,14 +38,15 @@ constexpr int64_t kLeastSplit = 2048;
 // Lengths of rows that are split, at most.
 constexpr double kMostApart = 16;
 
-void check(const std::vector<at::Tensor>& representations) {
+// In a ring a process may hold no row of a tower.
+void check(const std::vector<at::Tensor>& representations, bool inRing) {
   require(!representations.empty(), "SHAPE", "the loss needs representations; there is no tower");
   const at::Tensor& first = representations[0];
   for (size_t k = 0; k < representations.size(); ++k) {
     const at::Tensor& tensor = representations[k];
     require(tensor.dim() == 2, "SHAPE", "representations of tower ", k, " have shape ", tensor.sizes(),
             ", expected [rows, dimension]");
-    require(tensor.size(0) > 0, "SHAPE", "tower ", k, " has no row");
+    require(inRing || tensor.size(0) > 0, "SHAPE", "tower ", k, " has no row");
     require(tensor.size(1) == first.size(1), "SHAPE", "tower ", k, " has dimension ", tensor.size(1),
             ", the anchors have ", first.size(1));
     require(tensor.scalar_type() == first.scalar_type(), "DTYPE", "tower ", k, " has type ",
@@ -65,12 +66,13 @@ void check(const std::vector<at::Tensor>& representations) {
 Similarity::Similarity(const std::vector<at::Tensor>& representations, const Measure& measure,
                        std::vector<bool> trained, const Share* share)
     : measure_(measure), trained_(std::move(trained)), share_(share) {
-  check(representations);
+  const bool inRing = share != nullptr && share->inRing();
+  check(representations, inRing);
   numbers_ = representations[0].options().layout(at::kStrided);
   width_ = representations[0].size(1);
   require(!measure.fast || numbers_.dtype() == at::kFloat, "DTYPE",
           "precision 'fast' takes float32 representations, got ", numbers_.dtype(), "; use 'exact'");
-  if (share != nullptr && share->inRing()) {
+  if (inRing) {
     ring_.emplace(*share, representations, measure.cosine);
     towers_ = ring_->takeTowers();
   } else {
@@ -142,6 +144,12 @@ Pairing::Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> colu
     firsts_.push_back(columns_);
     columns_ += similarity.rows(tower);
   }
+  if (!similarity.ring_) return;
+  // All know it of all: none waits for a process that has no strip.
+  const Share& share = *similarity.share();
+  for (int64_t process = 0; process < share.count(); ++process)
+    require(share.heldBy(process, rows).count > 0, "INPUT", "rank ", process, " has no row of tower ", rows,
+            ", whose rows this loss compares with all others: give each rank one, or the exchange 'gather'");
 }
 
 Share::Part Pairing::visited() const {

@@ -7,6 +7,7 @@ import {
   ModuleEncoder,
   Ranks,
   Tensor,
+  type AnyEncoder,
   type Loss,
   type LossWithGradients,
   type Parameter,
@@ -88,6 +89,20 @@ const failure = async (run: () => unknown): Promise<string> => {
   }
 };
 
+/** A rank without a row of the anchors, whose scores each rank computes of its own. */
+async function withoutRows(): Promise<void> {
+  const encoder = new ModuleEncoder(new Multiples(8, 1));
+  const encoders: AnyEncoder[] = [encoder, encoder, encoder];
+  const gradcache = new GradCache<readonly AnyEncoder[]>({
+    encoders,
+    loss: infoNCE(),
+    ranks,
+    exchange: 'ring',
+  });
+  const pairs = (): Tensor | null => (ranks.rank === 1 ? null : batch(4));
+  await gradcache.step([pairs(), pairs(), batch(4)]);
+}
+
 /** What a loss over many numbers takes on this rank. Memory of the first step that stays is of neither. */
 async function bytes(): Promise<Record<string, number>> {
   await step('ring', infoNCE(), 8, 8);
@@ -125,9 +140,18 @@ function failingLate(): LossWithGradients {
 }
 
 /** Representations of a loss, of this rank or all: each tower is cut at other places. */
-function cut({ values, shape: [count, width] }: Rows, tower: number): { own: number[]; counts: number[] } {
+/** @param none whether the first rank has no row */
+function cut(
+  { values, shape: [count, width] }: Rows,
+  tower: number,
+  none: boolean,
+): { own: number[]; counts: number[] } {
   const cuts = [0, ...[0.2, 0.55, 0.7].slice(0, ranks.size - 1), 1].map((part, k, { length }) =>
-    k === 0 || k === length - 1 ? part * count : Math.floor((part + tower * 0.07) * count),
+    k === 1 && none
+      ? 0
+      : k === 0 || k === length - 1
+        ? part * count
+        : Math.floor((part + tower * 0.07) * count),
   );
   const counts = cuts.slice(1).map((end, k) => end - cuts[k]!);
   return {
@@ -147,11 +171,11 @@ interface Computed {
 async function compute(
   make: SplitCase['split'],
   towers: readonly Rows[],
-  inRing: boolean,
+  { inRing, none }: { readonly inRing: boolean; readonly none: boolean },
 ): Promise<Computed> {
   let slope = 0;
   const loss = make((of) => (slope += of));
-  const parts = towers.map(cut);
+  const parts = towers.map((rows, tower) => cut(rows, tower, none && tower === 2));
   const own = towers.map(({ shape: [, width] }, tower) =>
     Tensor.from(Float32Array.from(parts[tower]!.own), {
       shape: [parts[tower]!.counts[ranks.rank]!, width],
@@ -180,8 +204,15 @@ const makeFast = (): LossWithGradients => infoNCE({ precision: 'fast', symmetric
 async function kernels(): Promise<Record<string, number[]>> {
   const found: Record<string, number[]> = {};
   const fast = { title: 'InfoNCE, fast', towers: splitCases[0]!.towers, split: makeFast };
-  for (const { title, towers, split } of [...splitCases, fast]) {
-    const [ring, alone] = [await compute(split, towers, true), await compute(split, towers, false)];
+  const all = [...splitCases, fast].map((each) => ({ ...each, none: false }));
+  const some = [all[0]!, all[1]!, all.at(-1)!].map(({ title, ...rest }) => ({
+    ...rest,
+    title: `${title}, no third row on a rank`,
+    none: true,
+  }));
+  for (const { title, towers, split, none } of [...all, ...some]) {
+    const ring = await compute(split, towers, { inRing: true, none });
+    const alone = await compute(split, towers, { inRing: false, none });
     const apart = Math.hypot(...alone.gradients.map((each, k) => each - ring.gradients[k]!));
     found[title] = [
       Math.abs(ring.loss / alone.loss - 1),
@@ -200,6 +231,7 @@ const PARTS: Readonly<Record<string, () => Promise<unknown>>> = {
   kernels,
   different: () => failure(() => step(ranks.rank === 0 ? 'ring' : 'gather', infoNCE(), 8, 4)),
   widths: () => failure(() => step('ring', infoNCE(), 8, 4, 8 - ranks.rank)),
+  rows: () => failure(withoutRows),
   late: () => failure(() => step('ring', failingLate(), 8, 4)),
   next: () => failure(() => step('ring', infoNCE(), 8, 4)),
 };

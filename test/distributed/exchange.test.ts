@@ -24,6 +24,7 @@ interface Found {
   readonly kernels: Readonly<Record<string, readonly number[]>>;
   readonly different: string;
   readonly widths: string;
+  readonly rows: string;
   readonly late: string;
   readonly next: string;
 }
@@ -32,7 +33,7 @@ test('a ring needs less memory, gives the same bits twice, and takes kernels', a
   const all = await runRanks<Found>(3, 'exchange-program.js', [], {
     env: { MALLOC_MMAP_THRESHOLD_: '65536' }, // what is freed goes back to the system at once
   });
-  for (const [rank, { bytes, twice, kernels, different, widths, late, next }] of all.entries()) {
+  for (const [rank, { bytes, twice, kernels, different, widths, rows, late, next }] of all.entries()) {
     // Of two towers: all rows and their gradients, against this rank's own, and those of another of one tower.
     const own = 32 * 65_536 * 4;
     assert.ok(bytes.gather > 4 * 3 * own * 0.9, `gathered ${bytes.gather}`);
@@ -40,9 +41,10 @@ test('a ring needs less memory, gives the same bits twice, and takes kernels', a
     assert.ok(twice);
     for (const [loss, apart] of Object.entries(kernels))
       assert.ok(Math.max(...apart) < 2e-5, `${loss}: ${apart.join()}`);
-    assert.equal(Object.keys(kernels).length, 7);
+    assert.equal(Object.keys(kernels).length, 10);
     assert.match(different, /^INPUT: .*exchange is not the same on all ranks/);
     assert.match(widths, /^SHAPE: /);
+    assert.match(rows, /^INPUT: rank 1 has no row of tower 0, whose rows this loss compares with all others/);
     assert.match(late, rank === 2 ? /it fell over$/ : /rank 2: it fell over$/);
     assert.equal(next, 'none');
   }

@@ -71,8 +71,6 @@ interface Case {
   readonly rows?: readonly number[];
   /** Keyword arguments of the rows from `begin` to `end` of each tower. */
   readonly options?: (begin: readonly number[], end: readonly number[]) => LossOptions;
-  /** False: a rank has no row of a tower, which goes round no ring. */
-  readonly inRing?: false;
   /** The batch of a tower, where it is no list of token ids. */
   readonly batch?: (tower: number, step: number, begin: number, end: number) => unknown;
 }
@@ -215,6 +213,22 @@ function withTeacher(options: InteractionOptions): Case {
   };
 }
 
+/** Further documents, of which the first rank has none. @param hasTargets whether one is a second target of its anchor */
+const ofSomeRanks = (loss: () => Loss, hasTargets: boolean): Case =>
+  withThree(
+    loss,
+    ([begin = 0, , hard = 0], [end = 0, positives = 0, hardEnd = 0]) => ({
+      ...(hasTargets && {
+        targets: range(0, end - begin).map((row) =>
+          hardEnd > hard && row === 2 ? [row, positives - begin] : [row],
+        ),
+      }),
+      owners: range(hard, hardEnd).map(() => 2),
+      ids: range(begin, end).map((row) => [`text ${row % 20}`]),
+    }),
+    [ROWS, ROWS, 1],
+  );
+
 const CASES: Readonly<Record<string, Case>> = {
   'tied towers': withTied(() => infoNCE()),
   'two towers, symmetric': {
@@ -249,21 +263,23 @@ const CASES: Readonly<Record<string, Case>> = {
       ids: range(begin, end).map((row) => `text ${row % 20}`),
     }),
   ),
-  'hard negatives that the first rank has none of': {
-    ...withThree(
-      () => infoNCE({ hardnessMode: 'hard_negatives', hardnessStrength: 0.5 }),
-      ([begin = 0, , hard = 0], [end = 0, positives = 0, hardEnd = 0]) => ({
-        // One is a second target of its anchor.
-        targets: range(0, end - begin).map((row) =>
-          hardEnd > hard && row === 2 ? [row, positives - begin] : [row],
-        ),
-        owners: range(hard, hardEnd).map(() => 2),
-        ids: range(begin, end).map((row) => [`text ${row % 20}`]),
+  'hard negatives that the first rank has none of': ofSomeRanks(
+    () => infoNCE({ hardnessMode: 'hard_negatives', hardnessStrength: 0.5 }),
+    true,
+  ),
+  'hard negatives that the first rank has none of, all directions, a dot product': ofSomeRanks(
+    () =>
+      infoNCE({
+        similarity: 'dot',
+        temperature: { initial: 1, learned: true },
+        directions: ['query_to_doc', 'doc_to_query', 'query_to_query', 'doc_to_doc'],
       }),
-      [ROWS, ROWS, 1],
-    ),
-    inRing: false,
-  },
+    false,
+  ),
+  'hard negatives that the first rank has none of, at several lengths': ofSomeRanks(
+    () => matryoshka(infoNCE({ symmetric: true }), { dimensions: [24, 12] }),
+    false,
+  ),
   'negatives of the batch, hardened': withTied(() =>
     infoNCE({
       hardnessMode: 'in_batch_negatives',
@@ -574,7 +590,7 @@ async function compared(name: string): Promise<Record<string, unknown>> {
   const alone = ranks.rank === 0 ? await train(of, null) : null;
   const found = { [name]: apart(alone, await train(of, ranks)) };
   const { loss } = await of.make();
-  if (withGradients(loss).takesRing !== true || of.inRing === false) return found;
+  if (withGradients(loss).takesRing !== true) return found;
   const inRing = await train(of, ranks, 'ring');
   return { ...found, [`${name}, in a ring`]: apart(alone, inRing) };
 }

@@ -11,21 +11,7 @@ import { gradcache } from '../cli/program.js';
 import { MUST } from '../losses/settings.js';
 import { BINARY, headOf, modelFor, pairRowsFor, rowsFor } from '../training/loss-rows.js';
 import { digests, pairs, record, shortRun, writeRows } from '../training/support.js';
-import { runRanks } from './start-ranks.js';
-
-/** What a run told a rank. */
-interface Told {
-  readonly code?: string;
-  readonly message?: string;
-  readonly events: readonly TrainEvent[];
-}
-
-/** Runs trainings one after another over ranks; each has a configuration for each rank. @returns what each told each rank */
-async function trainEach(folder: string, runs: readonly (readonly TrainConfig[])[]): Promise<Told[][]> {
-  const file = join(folder, 'runs.json');
-  await writeFile(file, JSON.stringify(runs));
-  return runRanks<Told[]>(runs[0]!.length, 'train-program.js', [file]);
-}
+import { trainEach, type Told } from './train-each.js';
 
 /** Runs the command line over ranks of this machine. */
 async function trainOver(ranks: number, folder: string, config: TrainConfig): Promise<TrainEvent[]> {
@@ -187,10 +173,6 @@ test('what ranks do not have in common is named, with the rank, before anything 
     [{ ...config, data: others }, /the digest of the rows of batch 0 of epoch 0 is .* on rank 1/],
     [{ ...config, data: join(folder, 'missing.jsonl') }, /^rank 1: .*missing\.jsonl/],
     [{ ...config, batch: 1 }, /^rank 1: config\.batch is 1/],
-    [
-      { ...config, exchange: 'ring', columns: ['anchor', 'positive'], lists: ['positive'] },
-      /^rank 1: config\.exchange is "ring"; "gather", beside lists of texts/,
-    ],
   ];
   const before = await readdir(folder);
   const told = await trainEach(
@@ -318,6 +300,8 @@ async function withLists(folder: string, config: TrainConfig): Promise<TrainConf
       loss: { hardnessMode: 'hard_negatives', hardnessStrength: 2 },
     },
     { ...config, ...columns, data: single, shuffle: false, overlap: true },
+    { ...config, ...columns, data: ragged, loss: { maskDuplicates: true }, exchange: 'ring' },
+    { ...config, ...columns, data: single, shuffle: false, exchange: 'ring', divideOptimizer: true },
   ];
 }
 

@@ -58,6 +58,20 @@ async function failure(name: string, options?: PullOptions): Promise<GradCacheEr
 
 const isDownload = ({ path }: { path: string }): boolean => path.includes('/resolve/');
 
+test('a model of pictures beside a text model is fetched with it', async (t) => {
+  const { hub } = await hubWithModel(t);
+  const beside = ['config.json', 'preprocessor_config.json', 'model.safetensors'].map(
+    (name) => `image_model/${name}`,
+  );
+  hub.commit('models/org/pair', {
+    ...MODEL,
+    ...Object.fromEntries(beside.map((path) => [path, '{}'])),
+    'image_model/pytorch_model.bin': 'the same weights',
+  });
+  const { folder } = await pull('org/pair');
+  assert.deepEqual([...(await filesOf(folder)).keys()].sort(), [...NEEDED, ...beside].sort());
+});
+
 test('a model is fetched in the layout of huggingface_hub, without what is not needed, and once', async (t) => {
   const { hub, home, commit } = await hubWithModel(t);
   const told: HubProgress[] = [];

@@ -157,8 +157,6 @@ test('settings of weights that do not go together are refused, each by its name'
   const wrong: [object, RegExp][] = [
     [{ masterWeights: 'none' }, /masterWeights is 'none', for a run with precision 'bfloat16'/],
     [{ masterWeights: 'cpu', precision: 'bfloat16' }, /masterWeights is "cpu"/],
-    [{ embeddingGradients: 'rows', divideOptimizer: true }, /embeddingGradients is 'rows', whose moments/],
-    [{ masterWeights: 'host', precision: 'bfloat16', divideOptimizer: true }, /is not divided over ranks/],
     [
       { masterWeights: 'host', precision: 'bfloat16', embeddingGradients: 'rows' },
       /keeps moments on the device/,

@@ -92,7 +92,8 @@ type LabelSetting =
   | 'mixing'
   | 'lists'
   | 'ids'
-  | 'images';
+  | 'images'
+  | 'imageModel';
 
 /** For each setting, other values that are given when the run is resumed, and what comes of each. */
 const CHANGES: {

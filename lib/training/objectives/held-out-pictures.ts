@@ -4,7 +4,7 @@ import { GradCacheError } from '../../errors.js';
 import { hardestQueries } from '../../evaluation/hardest.js';
 import type { RetrievalTask } from '../../evaluation/retrieval-task.js';
 import { retrievalPairs } from '../../evaluation/tasks.js';
-import type { ImageTextModel } from '../../images/image-text-model.js';
+import type { ImageTextTowers } from '../../images/image-text-towers.js';
 import { flattenBothWays, namesOfBothWays, rankBothWays } from '../../images/image-text-retrieval.js';
 import { pictureFaults } from '../../images/picture.js';
 import { similarityOf } from '../../losses/loss-kinds.js';
@@ -37,7 +37,7 @@ export async function loadHeldOutPictures(
     ranks,
     onBad,
     signal,
-  }: { model: ImageTextModel; ranks: Ranks | null; onBad: OnBadPicture; signal: AbortSignal | undefined },
+  }: { model: ImageTextTowers; ranks: Ranks | null; onBad: OnBadPicture; signal: AbortSignal | undefined },
 ): Promise<HeldOutPictures | null> {
   const { columns, images, loss, onBadLine } = config;
   const { data } = set;

@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import { GradCacheError } from '../../errors.js';
-import type { ImageTextModel } from '../../images/image-text-model.js';
-import { COUNTED, READ } from '../../images/internal.js';
-import type { Tensor } from '../../tensor/tensor.js';
+import { countedCaptions, type ImageTextTowers } from '../../images/image-text-towers.js';
+import { READ } from '../../images/internal.js';
+import { Tensor } from '../../tensor/tensor.js';
+import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import { ofRows, type Texts } from './objective.js';
 
@@ -12,7 +13,7 @@ export type OnBadPicture = (path: string, reason: string) => void;
 /** The pictures and captions of some rows, as the towers take them. */
 export interface PictureRows {
   /** A tower for each column, in the order of the columns. None where no row is left. */
-  readonly towers: readonly Tensor[];
+  readonly towers: readonly (Tensor | TokenBatch)[];
   /** The rows that they are of: those whose picture could be decoded. */
   readonly rows: Uint32Array;
   /** The other rows. */
@@ -28,7 +29,7 @@ export interface PictureRows {
 export class PictureBatches {
   constructor(
     readonly config: Pick<FilledTrainConfig, 'columns' | 'images' | 'onBadLine'>,
-    readonly model: ImageTextModel,
+    readonly model: ImageTextTowers,
     readonly onBad: OnBadPicture,
   ) {}
 
@@ -56,7 +57,7 @@ export class PictureBatches {
       };
     const own = Uint32Array.from(kept, (place) => asked[place]!);
     const good = new Set(kept);
-    const towers: Tensor[] = [];
+    const towers: (Tensor | TokenBatch)[] = [];
     let [tokens, truncated] = [0, 0];
     try {
       for (const column of columns) {
@@ -64,19 +65,19 @@ export class PictureBatches {
           towers.push(pixels);
           continue;
         }
-        const captions = await this.model.captions[COUNTED](ofRows(texts[column]!, own));
-        towers.push(captions.ids);
+        const captions = await countedCaptions(this.model.captions, ofRows(texts[column]!, own));
+        towers.push(captions.batch);
         tokens += captions.tokens;
         truncated += captions.truncated;
       }
     } catch (error) {
-      for (const tower of new Set([pixels, ...towers])) tower.dispose();
+      disposeTowers(new Set([pixels, ...towers]));
       throw error;
     }
     return { towers, rows: own, bad: [...asked].filter((_, place) => !good.has(place)), tokens, truncated };
   }
 
-  async #pictures(paths: readonly string[]): ReturnType<ImageTextModel['images'][typeof READ]> {
+  async #pictures(paths: readonly string[]): ReturnType<ImageTextTowers['images'][typeof READ]> {
     const { onBadLine } = this.config;
     try {
       return await this.model.images[READ](paths, { onBadPicture: onBadLine });
@@ -89,4 +90,9 @@ export class PictureBatches {
       );
     }
   }
+}
+
+/** Frees what is a tensor; tokens of a text encoder are none. */
+export function disposeTowers(towers: Iterable<Tensor | TokenBatch>): void {
+  for (const tower of towers) if (tower instanceof Tensor) tower.dispose();
 }

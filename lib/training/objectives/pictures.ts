@@ -3,13 +3,13 @@ import type { Label } from '../../data/labels.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import { readNamedObject } from '../../files/json-file.js';
 import { ImageTextModel } from '../../images/image-text-model.js';
+import type { ImageTextPair } from '../../images/image-text-pair.js';
+import { encodeCaptions } from '../../images/image-text-towers.js';
 import { makeLoss, stepOptionsOf } from '../../losses/loss-kinds.js';
 import { withGradients, type LossOptions, type LossWithGradients } from '../../losses/loss.js';
 import { loadLoss, snapshotBeside, storedWeightsOf } from '../../losses/stored-loss.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import { SettingError } from '../../options/fields.js';
-import { show } from '../../options/option-values.js';
-import { escaped } from '../../options/patterns.js';
 import { restore } from '../../safetensors/restore.js';
 import type { ChunkSize } from '../../step/chunk-plan.js';
 import type { AnyEncoder } from '../../step/encoder.js';
@@ -23,6 +23,7 @@ import type { NothingLeft } from '../passed-over.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
+import { freezeNamed } from './freeze-named.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { decodable, loadHeldOutPictures } from './held-out-pictures.js';
 import { loadAllHeldOut } from './all-held-out.js';
@@ -37,7 +38,8 @@ import {
   type ObjectiveStepOptions,
   type Texts,
 } from './objective.js';
-import { PictureBatches, type OnBadPicture, type PictureRows } from './picture-batches.js';
+import { openPair } from './open-pair.js';
+import { disposeTowers, PictureBatches, type OnBadPicture, type PictureRows } from './picture-batches.js';
 import { idOptions, textsOfRows } from './row-identities.js';
 import type { BatchIds } from '../../data/row-ids.js';
 import { stepSettings } from './step-settings.js';
@@ -62,9 +64,13 @@ export async function openPictures(
       'config.evaluation.evaluators',
       'measure a text encoder, and the run trains on pictures.',
     );
-  const model = await openModel(config, resumed?.folder ?? null);
+  const checkpoint = resumed?.folder ?? null;
+  const model =
+    config.imageModel === undefined
+      ? await openModel(config, checkpoint)
+      : await openPair(config, config.imageModel, checkpoint);
   try {
-    freeze(model, config.frozen ?? []);
+    if (model instanceof ImageTextModel) freeze(model, config.frozen ?? []);
     const { images, captions } = model;
     const loss: LossWithGradients & { readonly temperature?: number } =
       objects.loss === null
@@ -112,17 +118,7 @@ async function openModel(
 /** @throws SettingError for an entry that names no parameter, and where nothing is left */
 function freeze({ images, captions }: ImageTextModel, frozen: readonly string[]): void {
   const parameters = [...images.parameters(), ...captions.parameters()];
-  for (const [place, entry] of frozen.entries()) {
-    const beginning = new RegExp(`^${entry.split('*').map(escaped).join('.*')}(\\.|$)`);
-    const named = parameters.filter(({ name }) => beginning.test(name));
-    if (named.length === 0)
-      throw new SettingError(
-        `config.frozen[${place}]`,
-        `is ${show(entry)}, which begins the name of no parameter; they begin with ` +
-          `${[...new Set(parameters.map(({ name }) => name.split('.')[0]))].join(', ')}.`,
-      );
-    for (const { tensor } of named) tensor.requiresGrad = false;
-  }
+  freezeNamed(parameters, frozen);
   if (parameters.every(({ tensor }) => !tensor.requiresGrad))
     throw new SettingError('config.frozen', 'names every parameter of the model: nothing is left to train.');
 }
@@ -134,7 +130,7 @@ class Pictures implements Objective {
 
   constructor(
     readonly config: FilledTrainConfig,
-    readonly model: ImageTextModel,
+    readonly model: ImageTextModel | ImageTextPair,
     readonly loss: LossWithGradients & { readonly temperature?: number; readonly bias?: number },
     readonly steps: { readonly gradcache: GradCache; readonly evaluator: GradCache },
     readonly batches: PictureBatches,
@@ -186,7 +182,7 @@ class Pictures implements Objective {
       const result = await this.steps.gradcache.step(towers, { signal, seed, onProgress, loss });
       return { ...result, tokens: allTokens, truncated: allTruncated };
     } finally {
-      for (const tower of towers) tower.dispose();
+      disposeTowers(towers);
     }
   }
 
@@ -237,7 +233,8 @@ class Pictures implements Objective {
     const { model } = this;
     return sayNonFinite(texts, columns, async (list, column) => {
       const offsets = (count: number) => Int32Array.from({ length: count + 1 }, (_, row) => row);
-      if (column !== images) return nonFiniteIn(await model.captions.encode(list), offsets(list.length));
+      if (column !== images)
+        return nonFiniteIn(await encodeCaptions(model.captions, list), offsets(list.length));
       const paths = list.map((path) => PictureBatches.file(this.#folder, path));
       const { pixels, kept, bad } = await model.images.read(paths, { onBadPicture: 'skip' });
       pixels.dispose();
@@ -283,12 +280,14 @@ class Pictures implements Objective {
         signal,
       });
     } finally {
-      for (const tower of towers) tower.dispose();
+      disposeTowers(towers);
     }
   }
 
   /** What the loss has learned of temperature and bias is in the model; anything else is in a file beside it. */
   async snapshot(): Promise<ModelSnapshot> {
+    if (!(this.model instanceof ImageTextModel))
+      return snapshotBeside(await this.model.snapshot(), this.loss);
     const { temperature, bias } = this.loss;
     const hasBias = this.model.bias !== null && this.config.loss.kind === 'siglip';
     const model = await this.model.snapshot({ temperature, ...(hasBias && { bias }) });
