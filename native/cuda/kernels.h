@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 9
+#define GRADCACHE_CUDA_ABI 10
 
 #ifdef __cplusplus
 extern "C" {
@@ -246,6 +246,27 @@ int gradcache_scores_probabilities(const GradcacheScores* s, const float* rowNor
 size_t gradcache_scores_sigmoid_scratch(const GradcacheScores* s);
 int gradcache_scores_sigmoid(const GradcacheScores* s, double bias, float weight, void* target, void* rest,
                              int64_t stride, float* losses, float* sums, void* scratch);
+
+/* Scores at several lengths of the same rows and columns: of their first lengths[k] numbers, times
+ * rowFactors[k, i] * columnFactors[k, j], which make a cosine of it. Of pairs, sums and tiles are those of
+ * GradcacheScores at each length. All exponentials are taken from one reference, so that its bound must hold
+ * at every length. A device or lengths that the kernels do not take have a scratch of 0 bytes. */
+#define GRADCACHE_MOST_LENGTHS 8
+typedef struct {
+  int32_t count;
+  int64_t lengths[GRADCACHE_MOST_LENGTHS]; /* rising multiples of 64, the last of them the width */
+  const float *rowFactors, *columnFactors; /* [count, rowCount], [count, columnCount] */
+  int64_t rowFactorStride, columnFactorStride;
+} GradcacheLengths;
+
+/* The power of two that sums are taken from; negative for a bound that is too far from 0 for one. */
+float gradcache_nested_reference(float bound);
+/* Adds to rows [count, rowCount] and columns [count, columnCount], or null, the sums of 2^(score * log2(e) -
+ * reference). */
+size_t gradcache_nested_statistics_scratch(const GradcacheScores* s, const GradcacheLengths* lengths,
+                                           int columns);
+int gradcache_nested_statistics(const GradcacheScores* s, const GradcacheLengths* lengths, float* rows,
+                                int64_t rowStride, float* columns, int64_t columnStride, void* scratch);
 
 /* operand [rowCount, width up to a multiple of 8] of `type` = rows [rowCount, width] * factors[i] * scale, 0
  * beyond the width; factors may be null. parts 1 or 2, of float16: three parts beside one another, low, high,

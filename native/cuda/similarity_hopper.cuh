@@ -181,47 +181,65 @@ struct Ring {
   }
 };
 
+// Barriers of the stages: that a stage is full, and that it is empty. All threads of the cluster call this
+// first.
+struct Barriers {
+  uint32_t full, empty;
+
+  __device__ __forceinline__ explicit Barriers(uint8_t* memory)
+      : full(sharedAddress(memory)), empty(full + kStages * 8) {
+    if (threadIdx.x == 0) {
+      for (int s = 0; s < kStages; ++s) {
+        initBarrier(full + s * 8, 1);
+        initBarrier(empty + s * 8, kCluster * kWarpgroups * 4);
+      }
+      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    syncCluster();
+  }
+};
+
+// Brings in the operands of all tiles of a walk, `blocks` stages each: the part of the first warpgroup.
+template <class Walk>
+__device__ __forceinline__ void bringOperands(const CUtensorMap* rows, const CUtensorMap* columns, int blocks,
+                                              uint32_t operands, const Barriers& barriers, uint32_t rank,
+                                              Walk& walk) {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+  if (threadIdx.x != 0) return;
+  Ring ring;
+  while (walk.next()) {
+    const int row = walk.rowStep() * kTileRows * kCluster + static_cast<int>(rank) * kTileRows;
+    const int column = walk.columnTile() * kTileColumns + static_cast<int>(rank * kHalfColumns);
+    for (int k = 0; k < blocks; ++k) {
+      const uint32_t stage = operands + ring.slot * kStageBytes, arrived = barriers.full + ring.slot * 8;
+      waitBarrier(barriers.empty + ring.slot * 8, ring.phase ^ 1);
+      expectBytes(arrived, kStageBytes);
+      load(stage, rows, arrived, k * kDepth, row);
+      loadForCluster(stage + kRowBytes + rank * kHalfColumnBytes, columns, arrived, k * kDepth, column);
+      ring.advance();
+    }
+  }
+}
+
 // All threads of the cluster call this with the same walk. The multiplying warps call `begin` with each tile
 // before its products, for what is to be loaded meanwhile, and `use` with its numbers. The second warpgroup
 // starts `lag` stages after the first, so that one uses its tile while the other multiplies.
 template <class Half, class Walk, class Begin, class Use>
 __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUtensorMap* columns, int width,
-                                            int lag, uint8_t* shared, uint8_t* barriers, Walk walk,
-                                            Begin begin, Use use) {
-  const uint32_t operands = sharedAddress(shared), full = sharedAddress(barriers), empty = full + kStages * 8;
+                                            int lag, uint8_t* shared, uint8_t* memory, Walk walk, Begin begin,
+                                            Use use) {
+  const uint32_t operands = sharedAddress(shared);
   const uint32_t rank = blockOfCluster();
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < kStages; ++s) {
-      initBarrier(full + s * 8, 1);
-      initBarrier(empty + s * 8, kCluster * kWarpgroups * 4);
-    }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
-  syncCluster();
-
+  const Barriers barriers(memory);
   const int blocks = (width + kDepth - 1) / kDepth;
   const int warpgroup = static_cast<int>(threadIdx.x) / 128 - 1;
-  Ring ring;
   if (warpgroup < 0) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-    if (threadIdx.x == 0) {
-      while (walk.next()) {
-        const int row = walk.rowStep() * kTileRows * kCluster + static_cast<int>(rank) * kTileRows;
-        const int column = walk.columnTile() * kTileColumns + static_cast<int>(rank * kHalfColumns);
-        for (int k = 0; k < blocks; ++k) {
-          const uint32_t stage = operands + ring.slot * kStageBytes, arrived = full + ring.slot * 8;
-          waitBarrier(empty + ring.slot * 8, ring.phase ^ 1);
-          expectBytes(arrived, kStageBytes);
-          load(stage, rows, arrived, k * kDepth, row);
-          loadForCluster(stage + kRowBytes + rank * kHalfColumnBytes, columns, arrived, k * kDepth, column);
-          ring.advance();
-        }
-      }
-    }
+    bringOperands(rows, columns, blocks, operands, barriers, rank, walk);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     const uint32_t lane = threadIdx.x & 31;
     float numbers[128];
+    Ring ring;
     bool first = true;
     lag = min(lag, min(blocks, kStages - 1));
     const int warp = static_cast<int>(threadIdx.x) / 32 - 4;
@@ -233,7 +251,7 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
       if (first && warpgroup == 1 && lag > 0) syncNamed(kLagBarrier, 128 * kWarpgroups);
       uint32_t before = 0;
       for (int k = 0; k < blocks; ++k) {
-        waitBarrier(full + ring.slot * 8, ring.phase);
+        waitBarrier(barriers.full + ring.slot * 8, ring.phase);
         const uint32_t stage = operands + ring.slot * kStageBytes;
         const uint64_t a = describe(stage + warpgroup * (kRowBytes / kWarpgroups)),
                        b = describe(stage + kRowBytes);
@@ -244,7 +262,7 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
         commitProducts();
         if (k > 0) {
           waitForProducts<1>();
-          if (lane < kCluster) arriveAt(empty + before * 8, lane);
+          if (lane < kCluster) arriveAt(barriers.empty + before * 8, lane);
         }
         before = ring.slot;
         ring.advance();
@@ -252,7 +270,7 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
       }
       waitForProducts<0>();
       settle(numbers);
-      if (lane < kCluster) arriveAt(empty + before * 8, lane);
+      if (lane < kCluster) arriveAt(barriers.empty + before * 8, lane);
       first = false;
       use(walk, tile, numbers);
     }

@@ -27,6 +27,11 @@ class Scores(ctypes.Structure):
                 ('stream', ctypes.c_void_p)]
 
 
+class Lengths(ctypes.Structure):
+    _fields_ = [('count', ctypes.c_int32), ('lengths', ctypes.c_int64 * 8), ('row_factors', ctypes.c_void_p), ('column_factors', ctypes.c_void_p),
+                ('row_factor_stride', ctypes.c_int64), ('column_factor_stride', ctypes.c_int64)]
+
+
 P, S = ctypes.c_void_p, ctypes.POINTER(Scores)
 library.gradcache_scores_statistics.argtypes = [S, P, P, P]
 library.gradcache_scores_statistics_scratch.argtypes = [S, ctypes.c_int]
@@ -36,6 +41,12 @@ library.gradcache_scores_sigmoid.argtypes = [S, ctypes.c_double, ctypes.c_float,
 library.gradcache_scores_sigmoid_scratch.argtypes = [S]
 for name in ('statistics', 'probabilities', 'sigmoid'):
     getattr(library, f'gradcache_scores_{name}_scratch').restype = ctypes.c_size_t
+
+
+library.gradcache_nested_reference.argtypes, library.gradcache_nested_reference.restype = [ctypes.c_float], ctypes.c_float
+library.gradcache_nested_statistics.argtypes = [S, ctypes.POINTER(Lengths), P, ctypes.c_int64, P, ctypes.c_int64, P]
+library.gradcache_nested_statistics_scratch.argtypes = [S, ctypes.POINTER(Lengths), ctypes.c_int]
+library.gradcache_nested_statistics_scratch.restype = ctypes.c_size_t
 
 
 def scores(x, y, factor, bound=None, left_out=None, targets=None, first_column=0):
@@ -379,6 +390,44 @@ def operands(count, width, stride):
     near('gradients of unit rows', f'{count} x {width}', gradient, expected, 1e-6)
 
 
+def nested_rows(count, width, lengths, type):
+    """Rows in half precision, divided by the length of their shortest beginning, and the factors that make them unit rows."""
+    x = torch.randn(count, width, device=DEVICE) * torch.linspace(1, 0.3, width, device=DEVICE)
+    x = (x / x[:, :lengths[0]].norm(dim=1, keepdim=True)).to(type)
+    return x, torch.stack([1 / x[:, :length].float().norm(dim=1) for length in lengths])
+
+
+def nested_statistics(x, y, factors, lengths, s, sums, memory=None):
+    l = Lengths(len(lengths), (ctypes.c_int64 * 8)(*lengths), factors[0].data_ptr(), factors[1].data_ptr(), factors[0].stride(0), factors[1].stride(0))
+    memory = memory if memory is not None else scratch(library.gradcache_nested_statistics_scratch(s, l, sums[1] is not None))
+    call('nested_statistics', s, l, sums[0], x.shape[0], sums[1], y.shape[0], memory)
+
+
+def nested(rows, columns, lengths, type, factor=20.0, left_out=None, targets=0):
+    """Sums at several lengths from one sweep, against float64."""
+    name = f'nested {rows} x {columns} {lengths} {str(type)[6:]} factor={factor} left_out={left_out} targets={targets}'
+    targets = torch.randint(-1, columns, (targets, rows), device=DEVICE, dtype=torch.int32) if targets else None
+    (x, of_rows), (y, of_columns) = nested_rows(rows, lengths[-1], lengths, type), nested_rows(columns, lengths[-1], lengths, type)
+    s = scores(x, y, factor, factor * 1.001, left_out, targets)
+    start = library.gradcache_nested_reference(factor * 1.001)
+    zeros = lambda: (torch.zeros(len(lengths), rows, device=DEVICE), torch.zeros(len(lengths), columns, device=DEVICE))
+    found, again, only = zeros(), zeros(), zeros()[0]
+    nested_statistics(x, y, (of_rows, of_columns), lengths, s, found)
+    nested_statistics(x, y, (of_rows, of_columns), lengths, s, again)
+    nested_statistics(x, y, (of_rows, of_columns), lengths, s, (only, None))
+    same('nested statistics twice', name, torch.cat(found, 1), torch.cat(again, 1))
+    for k, length in enumerate(lengths):
+        units = [part[:, :length].double() * factors[k].double()[:, None] for part, factors in ((x, of_rows), (y, of_columns))]
+        expected = reference(*units, factor, left_out, targets)
+        for what, sums, lse in (('rows', found[0], expected.logsumexp(1)), ('columns', found[1], expected.logsumexp(0)), ('rows alone', only, expected.logsumexp(1))):
+            present = lse.isfinite()
+            if present.any():
+                near(f'nested statistics of {what}', f'{name} length={length}', sums[k][present].log2() + start, lse[present] * LOG2E,
+                     rounding(length, factor), relative=False)
+            if not (sums[k][~present] == 0).all():
+                failures.append(f'nested statistics of {what}: sums of nothing ({name})')
+
+
 def checks():
     both = tuple(TYPES)
     operands(3, 5, 7)
@@ -410,6 +459,17 @@ def checks():
         for two in (False, True):
             for noise in (0.5, 2.0, 6.0):  # positives that dominate, and that do not
                 gradients(type, two, noise)
+    if torch.cuda.get_device_capability() == (9, 0):  # alone has these kernels
+        for type in both:
+            nested(5, 3, [64], type, left_out=0)
+            if arguments.tiny:
+                continue
+            nested(130, 257, [64, 128, 192], type, left_out=-3, targets=2)
+            if arguments.small:
+                continue
+            nested(1000, 777, [64, 128, 256, 512, 768], type, left_out=0)
+            nested(4500, 9000, [64, 320], type, factor=100.0)
+            nested(3000, 5000, [64, 128, 256, 512, 768], type, factor=50.0, targets=1)
     if not arguments.small:
         torch.backends.cuda.matmul.allow_tf32 = False
         for two in (False, True):
@@ -487,6 +547,16 @@ def times():
             state = none(65536), none(65536) if columns else None
             memory = scratch(library.gradcache_scores_statistics_scratch(s, columns))
             timed(meter, f'{str(type)[6:]} statistics 65536, {"both" if columns else "rows"}', flop, lambda: statistics(s, *state, memory))
+        lengths = [64, 128, 256, 512, 768]
+        (nx, of_rows), (ny, of_columns) = nested_rows(65536, width, lengths, type), nested_rows(65536, width, lengths, type)
+        for columns in (False, True) if torch.cuda.get_device_capability() == (9, 0) else ():
+            s = scores(nx, ny, 20.0, 20.1)
+            state = torch.zeros(5, 65536, device=DEVICE), torch.zeros(5, 65536, device=DEVICE) if columns else None
+            memory = scratch(1 << 30)
+            timed(meter, f'{str(type)[6:]} nested statistics 65536, five lengths, {"both" if columns else "rows"}', flop,
+                  lambda: nested_statistics(nx, ny, (of_rows, of_columns), lengths, s, state, memory))
+        del nx, ny
+        state = none(65536), none(65536)
         sums = none(65536), none(65536)
         s = scores(x, y, 20.0)
         memory = memory_for(s, True, height, breadth)

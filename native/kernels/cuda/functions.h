@@ -40,6 +40,9 @@
   X(gradcache_scores_probabilities, scoresProbabilities) \
   X(gradcache_scores_sigmoid_scratch, scoresSigmoidScratch) \
   X(gradcache_scores_sigmoid, scoresSigmoid) \
+  X(gradcache_nested_reference, nestedReference) \
+  X(gradcache_nested_statistics_scratch, nestedStatisticsScratch) \
+  X(gradcache_nested_statistics, nestedStatistics) \
   X(gradcache_scores_operand, scoresOperand) \
   X(gradcache_unit_gradient, unitGradient)
 // clang-format on
