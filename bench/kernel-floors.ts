@@ -20,11 +20,13 @@ const LINE =
 
 /** "all 32                 12x64 p=0.1 bwd |  0.1186 |  402.7 |  3.40 | 0.0966 | 0.0966 |  1.2085 | 10.19" */
 const ATTENTION_LINE =
-  /^(?<lengths>.+?) +(?<heads>\d+x\d+) p=(?<dropout>[\d.]+) *(?<pass>fwd|bwd) \| +(?<milliseconds>[\d.]+) \| +(?<megabytes>[\d.]+) \| +[\d.]+ \| +(?<floor>[\d.]+) \| +[\d.]+ \| +(?<flash>[\d.]+) \|/;
+  /^(?<lengths>.+?) +(?<heads>[\d/]+x[\d+-]+) p=(?<dropout>[\d.]+) *(?<pass>fwd|bwd) \| +(?<milliseconds>[\d.]+) \| +(?<megabytes>[\d.]+) \| +[\d.]+ \| +(?<floor>[\d.]+) \| +[\d.]+ \| +(?<flash>[\d.]+) \|/;
 
 const ATTENTION_TEXT =
   "Attention of a layer over the same number of tokens, beside flash attention (libtorch's `_flash_attention_forward` and " +
-  '`_backward` with `cu_seqlens`). "Sorted" lengths are those of one chunk out of 8,192 texts in order of length.';
+  '`_backward` with `cu_seqlens`, whose gradients are joined as the next product takes them). "Sorted" lengths are those of ' +
+  'one chunk out of 8,192 texts in order of length. Heads are those of queries / of keys x their size; -64+64: a query sees ' +
+  'the keys up to 64 places before and behind, +0: none behind.';
 const ATTENTION_COLUMNS = [
   'lengths',
   'heads',

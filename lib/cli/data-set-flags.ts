@@ -11,6 +11,7 @@ const FIELDS = {
   'dataset-weight': 'weight',
   'dataset-columns': 'columns',
   'dataset-label': 'label',
+  'dataset-ids': 'ids',
   'dataset-format': 'format',
   'dataset-prompt': 'prompts',
   'dataset-prompt-text': 'prompts',
@@ -35,6 +36,7 @@ export const DATA_SET_FLAGS: Flags = {
   ),
   'dataset-columns': repeated(text('NAME=A,B,C', 'its columns of texts; default: --columns, or what it has')),
   'dataset-label': repeated(text('NAME=COLUMN', 'its column of labels; default: --label, or what it has')),
+  'dataset-ids': repeated(text('NAME=A,B', 'its columns of ids; default: --ids')),
   'dataset-format': repeated(
     text('NAME=FORMAT', `${FORMATS.join(', ')}; default: --format, or as files are called`),
   ),
@@ -89,7 +91,8 @@ function putField(merged: Record<string, unknown>, flag: FieldFlag, key: string,
 }
 
 function fieldOf(flag: FieldFlag, name: string, value: string): unknown {
-  if (flag === 'dataset-columns') return value.split(',').map((column) => column.trim());
+  if (flag === 'dataset-columns' || flag === 'dataset-ids')
+    return value.split(',').map((column) => column.trim());
   if (flag !== 'dataset-weight') return value;
   const weight = Number(value);
   if (value.trim() === '' || Number.isNaN(weight))

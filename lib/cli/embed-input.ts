@@ -1,3 +1,4 @@
+import { hasColumns, readTexts } from '../evaluation/file-texts.js';
 import { readColumns } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
@@ -5,7 +6,6 @@ import type { TextRow } from '../vectors/vector-format.js';
 import { type Arguments, UsageError } from './flags.js';
 import { unlessAborted } from './interrupt.js';
 import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
-import { readTexts } from './texts.js';
 
 /** The texts of the input, one after the other, with the columns that are kept. @throws UsageError */
 export function openRows(args: Arguments, input: string): AsyncGenerator<TextRow, void, undefined> {
@@ -18,7 +18,7 @@ export function openRows(args: Arguments, input: string): AsyncGenerator<TextRow
       );
     const how = howToRead(args, input, 'input-format');
     return keep.length === 0
-      ? withoutColumns(readTexts(input, column, how))
+      ? withoutColumns(readTexts(input, column, { ...how, names: FILE_FLAGS.input }))
       : withColumns(input === '-' ? '/dev/stdin' : input, column, requireKept(keep, args), how);
   }
   const useless = ['input-format', 'keep', ...Object.keys(TABLE_FLAGS)].find(
@@ -28,7 +28,9 @@ export function openRows(args: Arguments, input: string): AsyncGenerator<TextRow
     throw new UsageError(
       `--${useless} is for a file with columns: name the column of the texts with --column.`,
     );
-  return withoutColumns(readTexts(input, undefined));
+  if (hasColumns(input))
+    throw new UsageError(`${input} has columns: say which holds the texts with --column NAME.`);
+  return withoutColumns(readTexts(input, undefined, { names: FILE_FLAGS.input }));
 }
 
 /** JSON lines have the text and the vector under names of their own. */

@@ -13,6 +13,7 @@ import { VECTOR_FORMATS, type TextRow, type VectorFormat } from '../vectors/vect
 import { VectorWriter, type WriterSettings } from '../vectors/vector-writer.js';
 import type { Command, Console } from './command.js';
 import { inBlocks, openRows } from './embed-input.js';
+import { refuseFlags } from './evaluate-flags.js';
 import { type Arguments, type Flags, list, number, onOff, text, UsageError } from './flags.js';
 import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
@@ -23,6 +24,7 @@ import { promptFlags, promptOf } from './prompt-flags.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { formatCount, type ProgressLine } from './terminal.js';
+import { WINDOW_FLAGS, windowFlags, windowsOf } from './window-flags.js';
 
 const EMBED_FLAGS = {
   input: text(
@@ -52,6 +54,7 @@ const EMBED_FLAGS = {
     before: 'every text',
     otherwise: "the model's default prompt,\nor with --as that of queries or documents",
   }),
+  ...windowFlags('texts that are too long in windows, each as a text of its own, for sparse models'),
   'vector-type': text(
     'TYPE',
     'float32 (default), float16, int8, uint8, binary or ubinary (a bit for each number), as quantize_embeddings of\nsentence-transformers has them',
@@ -142,6 +145,8 @@ async function embed(
   const promptFor = promptOf(args, 'prompt');
   const task = args.oneOf('as', ['query', 'document']);
   const input = args.required('input', EMBED_FLAGS.input);
+  if (args.on('images')) refuseFlags(args, WINDOW_FLAGS, 'is for texts, not for --images');
+  const windows = windowsOf(args);
   const settings = writerSettings(args, output, { block, input });
   const once = ranks === null ? undefined : readOnceAmong([input === '-' ? '/dev/stdin' : input]);
   if (once !== undefined)
@@ -171,7 +176,7 @@ async function embed(
       const how = { progress, signal, ranks };
       const model = await (args.on('images')
         ? openPictureTower(args, how, input)
-        : openTextTower(args, how, task));
+        : openTextTower(args, how, task, windows));
       const { encoder } = model;
       try {
         const dimensions = dimensionsOf(args, model);
@@ -233,6 +238,7 @@ const DECISIVE = [
   'prompt',
   'prompt-text',
   'chunk-tokens',
+  ...WINDOW_FLAGS,
   'column',
   'images',
   'keep',

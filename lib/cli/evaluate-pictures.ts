@@ -7,6 +7,7 @@ import { unlessAborted } from './interrupt.js';
 import { measuresOf, type How, type Measured } from './measured.js';
 import { openImageText, picturesBeside } from './picture-model.js';
 import { howToRead } from './table-flags.js';
+import { WINDOW_FLAGS } from './window-flags.js';
 
 /** Retrieval in both directions, between a column of pictures and one of captions. */
 export async function measurePictures(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
@@ -16,7 +17,11 @@ export async function measurePictures(args: Arguments, { progress, signal, ranks
     images: ___,
     ...others
   } = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS } as Flags;
-  refuseFlags(args, [...Object.keys(others), 'dimensions'], 'is for retrieval of texts, not beside --images');
+  refuseFlags(
+    args,
+    [...Object.keys(others), 'dimensions', ...WINDOW_FLAGS],
+    'is for retrieval of texts, not beside --images',
+  );
   const { measures, recallAt } = measuresOf(args);
   const similarity = args.oneOf('similarity', SIMILARITIES) ?? 'cosine';
   const data = args.required('data', TASK_FLAGS.data);

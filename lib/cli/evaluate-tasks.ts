@@ -1,6 +1,7 @@
 /*
  * How `gradcache evaluate` measures each task.
  */
+import type { Ranks } from '../distributed/ranks.js';
 import { evaluateRetrieval } from '../evaluation/retrieval.js';
 import { readRetrievalFolder, type BeirTask } from '../evaluation/beir.js';
 import { evaluateReranking, type RerankingScores } from '../evaluation/reranking.js';
@@ -31,7 +32,9 @@ import {
   type Similarity,
   type TokenSimilarity,
 } from '../options/similarity.js';
+import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
+import { windowedScorer } from '../evaluation/windowed.js';
 import {
   BEIR_FLAGS,
   CLUSTERING_FLAGS,
@@ -51,6 +54,7 @@ import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
 import { furtherTexts } from './texts.js';
+import { windowsOf, withWindows } from './window-flags.js';
 
 /** How each task is measured. */
 export const MEASURES = {
@@ -83,9 +87,13 @@ async function measureReranking(args: Arguments, { progress, signal, ranks }: Ho
         'is for a text encoder, not for a cross-encoder',
       );
       const options = { at, prompt: prompts.query(model), signal, onProgress };
-      scores = await evaluateReranking(sharedScorer(model, ranks), task, options);
+      scores = await evaluateReranking(
+        sharedScorer(windowedScorer(model, windowsOf(args)), ranks),
+        task,
+        options,
+      );
     } else
-      scores = await evaluateReranking(sharedEncoder(model, ranks), task, {
+      scores = await evaluateReranking(shared(args, model, ranks), task, {
         at,
         similarity: saySimilarity(asked, model, progress),
         prompts: { query: prompts.query(model), document: prompts.document(model) },
@@ -106,6 +114,11 @@ const DOCUMENT_PROMPTS = ['document-prompt', 'document-prompt-text'];
 
 const isCrossEncoder = (model: OpenedEncoder | CrossEncoder): model is CrossEncoder => scoresPairs(model);
 
+/** An encoder as a task uses it: with long texts in windows, where they are asked for, and shared out over ranks. */
+function shared(args: Arguments, model: OpenedEncoder, ranks: Ranks | null): EncodesTexts {
+  return sharedEncoder(withWindows(model, windowsOf(args)), ranks);
+}
+
 /** @throws UsageError for two encoders where texts are neither queries nor documents */
 function requireOne(model: OpenedEncoder): void {
   if (model instanceof RoutedEncoder) throw needsRoute();
@@ -120,11 +133,11 @@ function comparing(
 ) {
   if (isCrossEncoder(model)) {
     refuseFlags(args, OF_ENCODERS, 'is for a text encoder, not for a cross-encoder');
-    return { by: sharedScorer(model, ranks), how: {} };
+    return { by: sharedScorer(windowedScorer(model, windowsOf(args)), ranks), how: {} };
   }
   requireOne(model);
   const similarity = saySimilarity(asked, model, progress);
-  return { by: sharedEncoder(model, ranks), how: { similarity, dimensions: dimensionsOf(args, model) } };
+  return { by: shared(args, model, ranks), how: { similarity, dimensions: dimensionsOf(args, model) } };
 }
 
 async function measureClustering(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
@@ -134,9 +147,9 @@ async function measureClustering(args: Arguments, { progress, signal, ranks }: H
   requireColumns(args, 2, 'two columns, text and label');
   const task = await unlessAborted(readRows(args, readClustering), signal);
   const model = await openModel(args, { progress, signal, ranks });
-  const encoder = sharedEncoder(model, ranks);
   try {
     requireOne(model);
+    const encoder = shared(args, model, ranks);
     const { texts, clusters, ...scores } = await evaluateClustering(encoder, task, {
       clusters: args.number('clusters'),
       seed: args.number('seed'),
@@ -160,7 +173,7 @@ async function measureTranslation(args: Arguments, { progress, signal, ranks }: 
   const model = await openModel(args, { progress, signal, ranks });
   try {
     requireOne(model);
-    const scores = await evaluateTranslation(sharedEncoder(model, ranks), task, {
+    const scores = await evaluateTranslation(shared(args, model, ranks), task, {
       similarity: saySimilarity(asked, model, progress),
       prompt: promptFor(model),
       dimensions: dimensionsOf(args, model),
@@ -185,7 +198,7 @@ async function measureTriplets(args: Arguments, { progress, signal, ranks }: How
   const task = await unlessAborted(readRows(args, readTriplets), signal);
   const model = await openModel(args, { progress, signal, ranks });
   try {
-    const { triplets, accuracy } = await evaluateTriplets(sharedEncoder(model, ranks), task, {
+    const { triplets, accuracy } = await evaluateTriplets(shared(args, model, ranks), task, {
       similarity: saySimilarity(asked, model, progress),
       prompts: { query: prompts.query(model), document: prompts.document(model) },
       dimensions: dimensionsOf(args, model),
@@ -257,9 +270,8 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   const leftOut = 'counts' in task ? task.counts : undefined;
   if (leftOut !== undefined) sayLeftOut(leftOut, progress);
   const model = await openModel(args, { progress, signal, ranks });
-  const encoder = sharedEncoder(model, ranks);
   try {
-    const scores = await evaluateRetrieval(encoder, task, {
+    const scores = await evaluateRetrieval(shared(args, model, ranks), task, {
       recallAt,
       ...(measures && { measures }),
       similarity: saySimilarity(asked, model, progress),

@@ -18,6 +18,11 @@ import { interruptible } from './interrupt.js';
 import type { Measured } from './measured.js';
 import { DIMENSIONS_FLAG, MODEL_FLAGS } from './model.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
+import { windowFlags, windowsOf } from './window-flags.js';
+
+const EVALUATION_WINDOWS = windowFlags(
+  'texts that are too long in windows: of sparse models, those with a representation for each token,\nand cross-encoders',
+);
 
 /** `gradcache evaluate` */
 export const evaluateCommand: Command = {
@@ -31,7 +36,7 @@ export const evaluateCommand: Command = {
     '(MAP, MRR, nDCG). Reranking, sts and binary take a cross-encoder too. In retrieval equal scores are ranked in the order of\n' +
     "the documents, and in the layout of BEIR a document with the query's own _id is not ranked for it.",
   sections: {
-    Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG, ...RANK_FLAGS },
+    Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG, ...EVALUATION_WINDOWS, ...RANK_FLAGS },
     Task: TASK_FLAGS,
     Retrieval: RETRIEVAL_FLAGS,
     Clustering: CLUSTERING_FLAGS,
@@ -60,6 +65,7 @@ async function evaluate(args: Arguments, { progress, print }: Console, ranks: Ra
   const tasks = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
   const task = args.oneOf('task', tasks) ?? 'retrieval';
   if (task !== 'reranking') refuseFlags(args, Object.keys(RERANKING_FLAGS), 'is for --task reranking');
+  windowsOf(args); // wrong ones are told before the model is loaded
   const measured = await interruptible<Measured>(
     async (signal) => {
       const located = await onEach(ranks, 'fetching from the hub', () =>

@@ -5,6 +5,7 @@ import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import { readColumns } from '../evaluation/records.js';
 import type { ScoresPairs } from '../evaluation/scores-pairs.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
+import { windowedScorer } from '../evaluation/windowed.js';
 import { refuseOverwriting } from '../files/overwrite.js';
 import { LIMITS, type Limit } from '../mining/choose.js';
 import { mineHardNegatives, type MinedNegatives } from '../mining/mine.js';
@@ -27,6 +28,7 @@ import { ROW_FORMATS, type RowFormat, writeRowFile } from './row-file.js';
 import { FORMAT_NAMES, howToRead, TABLE_FLAGS } from './table-flags.js';
 import type { ProgressLine } from './terminal.js';
 import { furtherTexts } from './texts.js';
+import { windowFlags, windowsOf } from './window-flags.js';
 
 const DATA_FLAGS = {
   data: text('FILE', 'pairs of anchor and positive; hf:OWNER/NAME/PART:SPLIT is of the hub'),
@@ -63,6 +65,7 @@ const MINING_FLAGS = {
     'FOLDER|NAME',
     "a cross-encoder or another encoder, whose scores count in place of the model's",
   ),
+  ...windowFlags('documents that are too long in windows: of a --judge that is a cross-encoder'),
   block: number('DOCUMENTS', 'documents encoded and searched at a time; bounds memory; default 8192'),
   cache: text(
     'FOLDER',
@@ -150,6 +153,8 @@ async function mine(
     throw new UsageError(
       'CSV has no lists, which --rows labeled-list and --scores write (but for --rows labeled-pair). Use --output-format jsonl or parquet.',
     );
+  if (windowsOf(given) !== undefined && given.text('judge') === undefined)
+    throw needsCrossEncoder('there is none');
   const columns = columnsOf(given);
   const prompts = { query: promptOf(given, 'query-prompt'), document: promptOf(given, 'document-prompt') };
   const located = await onEach(ranks, 'fetching from the hub', () =>
@@ -220,12 +225,16 @@ async function openJudge(
   if (await onEach(ranks, 'looking at the judge', () => isCrossEncoderFolder(folder))) {
     const judge = await openCrossEncoder(own, how);
     opened.push(judge);
-    return ranks === null ? judge : sharedScorer(judge, ranks);
+    return sharedScorer(windowedScorer(judge, windowsOf(args)), ranks);
   }
+  if (windowsOf(args) !== undefined) throw needsCrossEncoder(`${folder} is none`);
   const judge = await openModel(own, how);
   opened.push(judge);
   return withCache(own, ranks === null ? judge : sharedEncoder(judge, ranks), judge.device, ranks);
 }
+
+const needsCrossEncoder = (why: string): UsageError =>
+  new UsageError(`--windows is for a --judge that is a cross-encoder, and ${why}: leave it out.`);
 
 async function withCache(
   args: Arguments,

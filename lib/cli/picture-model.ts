@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { onEach } from '../distributed/shared-work.js';
 import { RoutedEncoder } from '../encoders/routed-encoder.js';
 import type { TextEncoderOptions } from '../encoders/text-encoder.js';
+import type { Windows } from '../encoders/long-texts.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import { sharedEncoder, sharedRows } from '../evaluation/shared-encoder.js';
@@ -19,6 +20,7 @@ import { folderOfHeldOut } from '../training/picture-paths.js';
 import type { Arguments } from './flags.js';
 import { refuseFlags } from './evaluate-flags.js';
 import { locateModel } from './hub.js';
+import { WINDOW_FLAGS, withWindows } from './window-flags.js';
 import { loadEncoder, MODEL_FLAGS, needsRoute, openWith, type OpenedEncoder, type Opening } from './model.js';
 
 /** Flags of texts that towers of pictures and captions take none of. */
@@ -31,6 +33,7 @@ const OF_TEXTS = [
   'chunk-tokens',
   'query-prompt',
   'query-prompt-text',
+  ...WINDOW_FLAGS,
 ];
 
 /** A tower as `embed` uses a text encoder. */
@@ -66,11 +69,13 @@ export async function openPictureTower(args: Arguments, how: Opening, file: stri
  * A text encoder, or the tower of captions of CLIP or SigLIP: the folder says which.
  *
  * @param task what the texts are, for a folder with a Router
+ * @param windows how texts are read that are too long
  */
 export async function openTextTower(
   args: Arguments,
   how: Opening,
   task: TextTask | undefined,
+  windows: Windows | undefined,
 ): Promise<Tower> {
   const model = await openWith<OpenedEncoder | Captions>(args, how, async (folder, options) => {
     const config = await readJsonObject(join(folder, 'config.json'));
@@ -84,7 +89,13 @@ export async function openTextTower(
     throw needsRoute(', or --as');
   }
   const { dimension, prompts } = model;
-  return { dimension, prompts, encoder: sharedEncoder(model, how.ranks), dispose: () => model.dispose() };
+  try {
+    const encoder = sharedEncoder(withWindows(model, windows), how.ranks);
+    return { dimension, prompts, encoder, dispose: () => model.dispose() };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
 }
 
 /** The tower of captions, as a model that is opened for its texts. */

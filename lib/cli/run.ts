@@ -201,7 +201,7 @@ async function whileOpen<T>(watchers: Watchers, work: () => Promise<T>): Promise
 async function whatIsLeft(output: string): Promise<string> {
   const last = (await listCheckpoints(output)).at(-1);
   return last === undefined
-    ? 'No update had been made, and so no checkpoint; or --no-checkpoint was given.'
+    ? 'There is no checkpoint to go on from: none is written before the first update, or with --no-checkpoint.'
     : `The checkpoint of step ${last} is complete; --resume ${output} goes on from it.`;
 }
 

@@ -8,6 +8,7 @@ import type { Command, Console } from './command.js';
 import { type Arguments, bytes, type Flags, number, onOff, text, UsageError } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { MODEL_FLAGS, openServable } from './model.js';
+import { windowFlags, windowsOf } from './window-flags.js';
 
 const ADDRESS_FLAGS = {
   host: text(
@@ -24,6 +25,10 @@ const ADDRESS_FLAGS = {
 
 const LIMIT_FLAGS = {
   truncate: onOff('cut texts that are too long, where a request does not say; default: they are refused'),
+  ...windowFlags(
+    'documents of /rerank that are too long in windows, and take the best score of them',
+    'they are refused',
+  ),
   'batch-tokens': number(
     'TOKENS',
     'tokens that are encoded together: more give more throughput, and longer waits; default 512 on the CPU, 16384 on a GPU',
@@ -62,6 +67,7 @@ async function runServe(args: Arguments, { progress, print }: Console): Promise<
     port: portOf(args),
     name: args.words('name') ?? nameOf(given),
     truncate: args.on('truncate'),
+    windows: windowsOf(args),
     batchTokens: args.count('batch-tokens'),
     maxBody: args.count('max-body'),
     maxTexts: args.count('max-texts'),

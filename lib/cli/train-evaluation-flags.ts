@@ -16,6 +16,16 @@ export const EVALUATION_FLAGS: Flags = {
   ),
   'eval-loss': onOff('measure the loss of held-out batches', 'evaluation.loss'),
   'eval-data': text('FILE', 'held-out pairs, or sentences with scores', 'evaluation.data'),
+  'eval-documents': text(
+    'FILE',
+    'of retrieval of pairs: further documents, relevant to no query: one a line, or a file with columns and a header',
+    'evaluation.documents',
+  ),
+  'eval-document-column': text(
+    'NAME',
+    'the column of --eval-documents; default that of the documents in --eval-data',
+    'evaluation.documentColumn',
+  ),
   'eval-queries': text(
     'FILE',
     'in place of --eval-data, for retrieval with judgements: queries with _id and text, as JSON lines',
@@ -54,7 +64,7 @@ export const EVALUATION_FLAGS: Flags = {
     text(
       'NAME=FILE',
       'further held-out data, by name; NAME.SETTING=VALUE says more of it, as the flags above do of the one without a name: task, ' +
-        'queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures, at, loss. Its ' +
+        'documents, documentColumn, queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures, at, loss. Its ' +
         'scores are called NAME.spearman, …; may be repeated',
     ),
   ),
@@ -82,6 +92,8 @@ const switched = (text: string): unknown => (text === 'true' ? true : text === '
 const READ: Readonly<Record<string, (text: string) => unknown>> = {
   task: String,
   data: String,
+  documents: String,
+  documentColumn: String,
   queries: String,
   corpus: String,
   judgements: String,

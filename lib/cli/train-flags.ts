@@ -86,6 +86,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'how much each row counts, for infonce and multiple-negatives-ranking; default: all the same',
       'weights',
     ),
+    ids: list(
+      'A,B',
+      'columns of ids, such as those of documents: rows that share one, or a text, are no negatives of each\nother; turns on --loss.maskDuplicates',
+      'ids',
+    ),
     'group-by-label': onOff('at least two rows of each label in a batch', 'groupByLabel'),
     ...tableFlags('--columns', '', ''),
     format: text('FORMAT', `${FORMAT_NAMES}, where the name does not tell`, 'format'),

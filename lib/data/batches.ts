@@ -15,12 +15,13 @@ import { checkLabelOptions, Labels, type Label, type LabelOptions } from './labe
 import { Random } from './random.js';
 import type { Dataset } from './read-pairs.js';
 import { checkFill, Room, withLengths, type Fill, type Lengths } from './room.js';
+import { checkIds, RowIds } from './row-ids.js';
 import type { LabelledRowSource, Row, RowSource } from './row.js';
 import { shuffle } from './shuffle.js';
 import { readOnceAmong } from './source.js';
 
 /** How {@link batches} forms batches. */
-export interface BatchOptions<LabelColumn extends string = string> {
+export interface BatchOptions<LabelColumn extends string = string, IdColumn extends string = string> {
   /** Rows in a batch; with `fill` the most of them. */
   size: number;
   /** Ends a batch when it holds so many tokens. Default: batches are filled by rows alone. */
@@ -55,6 +56,8 @@ export interface BatchOptions<LabelColumn extends string = string> {
   lists?: readonly string[];
   /** A column of labels: {@link Batch} has them apart from the texts. Default: none. */
   label?: LabelOptions<LabelColumn>;
+  /** Columns of ids: {@link Batch} has them apart from the texts. Default: none. */
+  ids?: readonly IdColumn[];
   /**
    * Every batch has several labels and at least two rows of each, as a loss over the triplets of a batch needs it. Labels take
    * turns in giving two rows; what is left of them in the end is in no batch of the epoch. Needs `label`, `shuffle: true` and
@@ -75,6 +78,8 @@ export interface Batch<Column extends string = string> {
   readonly columns: Readonly<Record<Column, string[]>>;
   /** With the option `label`: the label of each row. Names of classes are numbered in the order in which they first come. */
   readonly labels?: readonly Label[];
+  /** With the option `ids`: all ids of each row, for a loss that takes `ids`. Rows that share one are no negatives of each other. */
+  readonly ids?: readonly (readonly string[])[];
   /** Number of rows. */
   readonly size: number;
   /** With `ranks`: the number of rows on all ranks. */
@@ -105,17 +110,21 @@ export interface Batch<Column extends string = string> {
  * }
  * ```
  */
-export function batches<const Column extends string, const LabelColumn extends string = never>(
+export function batches<
+  const Column extends string,
+  const LabelColumn extends string = never,
+  const IdColumn extends string = never,
+>(
   source: LabelledRowSource<Column>,
-  options: BatchOptions<LabelColumn>,
-): AsyncIterable<Batch<Exclude<Column, LabelColumn>>> {
+  options: BatchOptions<LabelColumn, IdColumn>,
+): AsyncIterable<Batch<Exclude<Column, LabelColumn | IdColumn>>> {
   const checked = checkOptions(source, options);
   return { [Symbol.asyncIterator]: () => generateBatches(source, checked) };
 }
 
 /** Options with their defaults. */
 type CheckedOptions = Required<Omit<BatchOptions, Optional>> & Pick<BatchOptions, Optional>;
-type Optional = 'fill' | 'label' | 'ranks' | 'lists';
+type Optional = 'fill' | 'label' | 'ids' | 'ranks' | 'lists';
 
 async function* generateBatches(
   source: LabelledRowSource,
@@ -124,9 +133,8 @@ async function* generateBatches(
   const { epochs, ranks: place } = options;
   const ranks = place?.size ?? 1;
   const labels = options.label && new Labels(options.label);
-  // Apart before rows are shuffled: classes are numbered in the order of the source.
-  const texts =
-    labels === undefined ? (source as RowSource) : { [Symbol.asyncIterator]: () => labels.apart(source) };
+  const ids = options.ids && new RowIds(options.ids);
+  const texts = textsApart(source, labels, ids);
   const rowsOf = options.shuffle === true ? await holdAll(texts, options, labels) : readAgain(texts, options);
   const lengths: Lengths = new WeakMap();
   const room = new Room(options.size, options.fill, lengths);
@@ -140,7 +148,10 @@ async function* generateBatches(
       if (all.length < ranks) continue;
       const group = place ? shareOf(all, place) : all;
       columns ??= Object.keys(group[0]!);
-      const beside = labels && { labels: group.map((row) => labels.of(row)) };
+      const beside = {
+        ...(labels && { labels: group.map((row) => labels.of(row)) }),
+        ...(ids && { ids: group.map((row) => ids.of(row)) }),
+      };
       const size = { size: group.length, ...(place && { total: all.length }) };
       yield { columns: toColumns(group, columns), ...beside, ...size, epoch, index, ...filled };
       index++;
@@ -153,6 +164,22 @@ async function* generateBatches(
       throw new GradCacheError('INPUT', `Epoch ${epoch} has no batch: the source gave no rows${way}.`);
     }
   }
+}
+
+/** Rows without labels and ids. Apart before rows are shuffled: classes are numbered in the order of the source. */
+function textsApart(
+  source: LabelledRowSource,
+  labels: Labels | undefined,
+  ids: RowIds | undefined,
+): RowSource {
+  const unlabelled = () => labels?.apart(source) ?? source;
+  if (ids !== undefined)
+    return {
+      [Symbol.asyncIterator]: () => ids.apart(unlabelled(), (row, before) => labels?.keep(row, before)),
+    };
+  return labels === undefined
+    ? (source as RowSource)
+    : { [Symbol.asyncIterator]: () => labels.apart(source) };
 }
 
 /** Reads all rows once; each epoch has an order of its own that does not depend on the epochs before it. */
@@ -261,6 +288,7 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
     'uniqueTexts',
     'lists',
     'label',
+    'ids',
     'groupByLabel',
     'ranks',
   ];
@@ -291,6 +319,8 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
   if (lists !== undefined && !(Array.isArray(lists) && lists.every((name) => typeof name === 'string')))
     throw refused('lists', lists, 'a list of names of columns');
   if (label !== undefined) checkLabelOptions('label', label);
+  const { ids } = options;
+  if (ids !== undefined) checkIds(ids, label === undefined ? [] : [label.column]);
   if (grouped) requireGroups(options);
   const ranks = options.ranks ?? undefined;
   if (ranks !== undefined) requirePlace(ranks, size);
@@ -313,6 +343,7 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
     ...(fill && { fill }),
     ...(lists && { lists: [...lists] }),
     ...(label && { label }),
+    ...(ids && { ids: [...ids] }),
     ...(ranks && { ranks }),
   };
 }

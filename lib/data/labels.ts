@@ -108,6 +108,11 @@ export class Labels {
     return this.#of.get(row)!;
   }
 
+  /** The label of `row` is that of `before`, whose place it takes. */
+  keep(row: Row, before: Row): void {
+    this.#of.set(row, this.of(before));
+  }
+
   /**
    * The rows without their label.
    *

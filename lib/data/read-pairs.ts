@@ -8,15 +8,20 @@ import { openRecords } from './open-records.js';
 import type { DataFormat } from './record-options.js';
 import { refused, requireFunction, requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { checkLabelOptions, type LabelOptions } from './labels.js';
+import { checkIds } from './row-ids.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
-import { readRows } from './read-rows.js';
+import { besideTexts, readRows } from './read-rows.js';
 import { DATA_SETTINGS, noSuchField, type SettingNames } from './setting-names.js';
 import { readOnceAmong } from './source.js';
 import { badLine, type BadLine, type Row } from './row.js';
 import { tell } from '../options/synchronous.js';
 
 /** What {@link readPairs} reads and how. */
-export interface ReadOptions<Column extends string = string, LabelColumn extends string = string> {
+export interface ReadOptions<
+  Column extends string = string,
+  LabelColumn extends string = string,
+  IdColumn extends string = string,
+> {
   /**
    * The columns of a row, in this order, e.g. `['anchor', 'positive', 'negative']`. A number counts the columns of the file from 1:
    * `['2', '5']`. Where left out: all columns of the
@@ -43,6 +48,11 @@ export interface ReadOptions<Column extends string = string, LabelColumn extends
    * arrays the label comes last. A list of numbers is a JSON list, or the text of one.
    */
   label?: LabelOptions<LabelColumn>;
+  /**
+   * Columns of ids: what a row is about, a text, a whole number or a list of them. A row then has these too, as text, behind its
+   * texts and label; {@link batches} reads them. In JSON arrays they come last. Default: none.
+   */
+  ids?: readonly IdColumn[];
   /**
    * Those of the columns whose values are lists of texts, as JSON arrays; in CSV and TSV files the text of one. A row has the
    * JSON of the list there. Default: none.
@@ -83,10 +93,14 @@ export interface Dataset<Column extends string = string> extends AsyncIterable<R
  * for await (const { question, answer } of pairs) console.log(question, answer);
  * ```
  */
-export function readPairs<const Column extends string = string, const LabelColumn extends string = never>(
+export function readPairs<
+  const Column extends string = string,
+  const LabelColumn extends string = never,
+  const IdColumn extends string = never,
+>(
   path: string | readonly string[],
-  options: ReadOptions<Column, LabelColumn> = {},
-): Dataset<Column | LabelColumn> {
+  options: ReadOptions<Column, LabelColumn, IdColumn> = {},
+): Dataset<Column | LabelColumn | IdColumn> {
   return readPairsOf(typeof path === 'string' ? [path] : path, options, openRecords);
 }
 
@@ -164,15 +178,29 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     'onSkip',
     'signal',
     'label',
+    'ids',
     'lists',
     'emptyLists',
   ]);
-  const { columns, format, header, quoting, delimiter, onBadLine, onSkip, signal, label, lists, emptyLists } =
-    options;
+  const {
+    columns,
+    format,
+    header,
+    quoting,
+    delimiter,
+    onBadLine,
+    onSkip,
+    signal,
+    label,
+    ids,
+    lists,
+    emptyLists,
+  } = options;
   requireSignal('signal', signal);
   if (columns !== undefined && !areNames(columns))
     throw refused('columns', columns, 'a list of different, non-empty names');
   if (label !== undefined) checkLabelOptions('label', label, columns);
+  if (ids !== undefined) checkIds(ids, [...(columns ?? []), ...besideTexts({ label })]);
   if (
     lists !== undefined &&
     !(Array.isArray(lists) && lists.every((name) => columns?.includes(name as string)))
@@ -188,9 +216,7 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     throw refused('header', header, 'true, false or a list of the names of the fields');
   const unknown =
     typeof header === 'object'
-      ? [...(columns ?? []), ...(label === undefined ? [] : [label.column])].find(
-          (column) => !isAmong(column, header),
-        )
+      ? [...(columns ?? []), ...besideTexts(options)].find((column) => !isAmong(column, header))
       : undefined;
   if (unknown !== undefined) throw noSuchField(unknown, header as readonly string[], names);
   if (quoting !== undefined) requireOneOf('quoting', quoting, QUOTINGS);

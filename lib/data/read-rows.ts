@@ -4,6 +4,7 @@ import { show } from '../options/option-values.js';
 import { openRecords } from './open-records.js';
 import { labelProblem, labelText, misfit, type LabelOptions } from './labels.js';
 import type { RecordOptions } from './record-options.js';
+import { idsProblem, idsText } from './row-ids.js';
 import { listText } from './text-lists.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
 import { plural } from '../options/plural.js';
@@ -23,6 +24,8 @@ export interface RowOptions extends Omit<RecordOptions, 'header' | 'lists'> {
   readonly emptyLists?: readonly string[];
   /** A column of labels. A row has the text of its label there, behind its texts. */
   readonly label?: LabelOptions;
+  /** Columns of ids. A row has the text of its ids there, behind its label. */
+  readonly ids?: readonly string[];
 }
 
 /**
@@ -39,20 +42,20 @@ export async function* readRows(
   onBadLine: (line: BadLine) => void,
   open: typeof openRecords = openRecords,
 ): AsyncGenerator<Row, void, undefined> {
-  const { optional = [], signal, label } = options;
-  const beside = label === undefined ? [] : [label.column];
+  const { optional = [], signal, lists = [], ids = [] } = options;
+  const beside = besideTexts(options);
   let { columns } = options;
   let rows = 0;
   let bad = 0;
   for (const file of files) {
     const wanted = columns && [...columns, ...beside];
     const header = headerOf(options.header, wanted && [...wanted, ...optional]);
-    const numbers = label !== undefined || options.numbers === true;
-    const records = open(file, { ...options, columns: wanted, header, numbers });
+    const numbers = beside.length > 0 || options.numbers === true;
+    const records = open(file, { ...options, columns: wanted, header, numbers, lists: [...lists, ...ids] });
     for await (const block of records) {
       throwIfAborted(signal);
       for (const record of block) {
-        columns ??= columnsOf(record)?.filter((name) => name !== label?.column);
+        columns ??= columnsOf(record)?.filter((name) => !beside.includes(name));
         const row = toRow(record, columns, options);
         const reason = typeof row === 'string' ? row : options.check?.(row, record.line);
         if (typeof row === 'string' || reason !== undefined) {
@@ -73,13 +76,26 @@ export async function* readRows(
   throw new GradCacheError('INPUT', `${files.join(', ')}: no row was read, ${why}.`);
 }
 
+/** The columns that a row has behind its texts. */
+export function besideTexts({ label, ids = [] }: Pick<RowOptions, 'label' | 'ids'>): readonly string[] {
+  return label === undefined ? ids : [label.column, ...ids];
+}
+
 /** What the fields of a file are called: columns that are given by their numbers are found in fields without names. */
 function headerOf(
   header: RowOptions['header'],
   columns: readonly string[] | undefined,
 ): RecordOptions['header'] {
   if (header !== false) return typeof header === 'object' ? header : undefined;
-  return columns === undefined || columns.every(isColumnNumber) ? 'none' : columns;
+  if (columns === undefined || columns.every(isColumnNumber)) return 'none';
+  // Names of all fields, as it seems: one that is a number, beside one that is the number of no field, is taken for neither.
+  const beyond = columns.find((column) => /^\d+$/.test(column) && !isColumnNumber(column));
+  if (beyond !== undefined && columns.some(isColumnNumber))
+    throw new GradCacheError(
+      'INPUT',
+      `Columns of fields without names are ${columns.join(', ')}, and ${beyond} is the number of none: they are counted from 1.`,
+    );
+  return columns;
 }
 
 /** The columns that a first record suggests, or undefined where it suggests none. */
@@ -108,10 +124,11 @@ export function toRow(
   columns: readonly string[] | undefined,
   options: RowOptions,
 ): Row | string {
-  const { optional = [], numbers = false, emptyTexts = false, lists = [], emptyLists = [], label } = options;
+  const { optional = [], numbers = false, emptyTexts = false, lists = [], emptyLists = [] } = options;
+  const { label, ids = [] } = options;
   if ('problem' in record) return record.problem;
   if (columns === undefined) return 'it has no texts from which the columns could be taken';
-  const beside = label === undefined ? [] : [label.column];
+  const beside = besideTexts(options);
   const isNumbered = Array.isArray(record.values) && [...columns, ...beside].every(isColumnNumber);
   if (isNumbered || record.fields !== undefined) {
     const fields = (record.fields ?? record.values) as readonly unknown[];
@@ -152,7 +169,9 @@ export function toRow(
     else if (typeof text !== 'string' && text !== undefined && text !== null)
       return problemOf(column, value, values, numbers);
   }
-  return label === undefined ? row : withLabel(row, values, columns.length, label);
+  const labelled = label === undefined ? row : withLabel(row, values, columns.length, label);
+  if (typeof labelled === 'string') return labelled;
+  return withIds(row, values, columns.length + beside.length - ids.length, ids);
 }
 
 /** Whether a column is named by its number, and none of the values is called so. */
@@ -176,6 +195,24 @@ function withLabel(
   const wrong = misfit(options, text, row);
   if (wrong !== undefined) return wrong;
   row[column] = text;
+  return row;
+}
+
+/** A row and its ids, which come last in a list. */
+function withIds(
+  row: Record<string, string>,
+  values: Readonly<Record<string, unknown>> | readonly unknown[],
+  place: number,
+  ids: readonly string[],
+): Row | string {
+  for (const [number, column] of ids.entries()) {
+    const value: unknown = Array.isArray(values)
+      ? (values as readonly unknown[])[place + number]
+      : (values as Readonly<Record<string, unknown>>)[column];
+    const text = idsText(value);
+    if (text === undefined) return idsProblem(column, value);
+    row[column] = text;
+  }
   return row;
 }
 

@@ -211,13 +211,21 @@ export class CrossEncoder extends TokenEncoder {
     return this.#typed && types !== undefined ? { ...batch, types } : batch;
   }
 
-  /** @returns null for pairs that are to be cut */
-  async #windowsOf(
+  /**
+   * Token ids of pairs of which one that is too long has several rows: the second text in windows, each beside the whole first text.
+   * The score of a pair is the greatest of its windows.
+   *
+   * @param options.prompt as for {@link CrossEncoder.tokenize}
+   * @param options.overlap tokens that a window repeats of the one before it; default 0
+   * @throws GradCacheError `INPUT` also for a model with several labels, and for a first text that leaves no room beside it
+   */
+  async tokenizeWindows(
     pairs: readonly TextPair[],
-    { prompt, windows }: PredictOptions,
-  ): Promise<WindowBatch | null> {
-    const overlap = overlapOf(windows);
-    if (overlap === undefined) return null;
+    options: { prompt?: Prompt | undefined; overlap?: number | undefined } = {},
+  ): Promise<WindowBatch> {
+    checkKnown('tokenizeWindows', options, ['prompt', 'overlap']);
+    const { prompt, overlap = 0 } = options;
+    requireNumber('overlap', overlap, { from: 0, whole: true });
     if (this.labels !== 1)
       throw new GradCacheError(
         'INPUT',
@@ -245,7 +253,8 @@ export class CrossEncoder extends TokenEncoder {
 
   async #predict(pairs: readonly TextPair[], options: PredictOptions): Promise<Float32Array | Float64Array> {
     const { prompt, tokensPerChunk = this.automaticChunk.tokens, signal, activation } = options;
-    const windows = await this.#windowsOf(pairs, options);
+    const overlap = overlapOf(options.windows);
+    const windows = overlap === undefined ? null : await this.tokenizeWindows(pairs, { prompt, overlap });
     const batch = windows?.batch ?? (await this.tokenize(pairs, { prompt }));
     const logits = emptyRows(this, batch.offsets.length - 1, this.labels);
     let scores: Tensor | undefined;

@@ -20,6 +20,7 @@ export class RoutedEncoder {
   readonly document: TextEncoder;
   readonly sparse = false;
   readonly perToken = false;
+  readonly expandsQueries = false;
 
   private constructor(query: TextEncoder, document: TextEncoder) {
     this.query = query;

@@ -285,6 +285,11 @@ export class TextEncoder extends TokenEncoder {
     return this.#folder.pooling === 'none';
   }
 
+  /** Whether queries are brought to one length, as a model with a representation for each token can ask for: they are never too long. */
+  get expandsQueries(): boolean {
+    return (this.#folder.lateInteraction?.queryExpansion ?? null) !== null;
+  }
+
   /** The similarity that the model is made for (`similarity_fn_name` in its folder); null if it names none. */
   get similarity(): string | null {
     return this.#similarity;

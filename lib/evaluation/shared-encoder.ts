@@ -38,7 +38,7 @@ export function sharedEncoder(model: SharedModel, ranks: Ranks | null): EncodesT
 }
 
 /** What is shared out of an encoder. */
-type SharedModel = Pick<
+export type SharedModel = Pick<
   TextEncoder,
   | 'prompts'
   | 'similarity'
@@ -64,7 +64,10 @@ export async function sharedRows(
 }
 
 /** A cross-encoder whose pairs are shared out over ranks, like {@link sharedEncoder}. */
-export function sharedScorer(model: CrossEncoder, ranks: Ranks | null): ScoresPairs {
+export function sharedScorer(
+  model: Pick<CrossEncoder, 'predict' | 'labels'>,
+  ranks: Ranks | null,
+): ScoresPairs {
   if (ranks === null) return model;
   return {
     async predict(pairs, options) {

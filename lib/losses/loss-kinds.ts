@@ -216,33 +216,45 @@ export function requireColumns(path: string, columns: readonly string[], loss: F
   if (!fits || new Set(columns).size < columns.length) throw refuse(path, columns, needed);
 }
 
+/** The names of the losses that can do something, for messages. */
+const able = (what: 'takesWeights' | 'masksDuplicates' | 'takesLists' | 'takesMemory'): string =>
+  Object.entries(LOSSES)
+    .flatMap(([name, kind]) => (kind[what] ? [show(name)] : []))
+    .join(', ');
+
 /** @throws GradCacheError `INPUT` for a loss whose rows all count the same */
 export function requireWeights(path: string, loss: FilledLossConfig): void {
   if (kindOf(loss).takesWeights === true) return;
-  const able = Object.entries(LOSSES).flatMap(([name, { takesWeights }]) => (takesWeights ? [name] : []));
   throw new SettingError(
     path,
-    `says how much each row counts, and the loss ${loss.kind} takes no weights; ${able.map(show).join(', ')} do.`,
+    `says how much each row counts, and the loss ${loss.kind} takes no weights; ${able('takesWeights')} do.`,
+  );
+}
+
+/** @throws GradCacheError `INPUT` for a loss that masks no duplicates. What a loss of the program does with ids is its own. */
+export function requireIds(path: string, loss: FilledLossConfig): void {
+  if (loss.kind === OWN_LOSS || KINDS[loss.kind].masksDuplicates !== undefined) return;
+  throw new SettingError(
+    path,
+    `says which rows are no negatives of each other, and the loss ${loss.kind} takes no ids; ${able('masksDuplicates')} do.`,
   );
 }
 
 /** @throws GradCacheError `INPUT` for a loss that takes one text of each column in a row */
 export function requireLists(path: string, loss: FilledLossConfig): void {
   if (kindOf(loss).takesLists === true) return;
-  const able = Object.entries(LOSSES).flatMap(([name, { takesLists }]) => (takesLists ? [name] : []));
   throw new SettingError(
     path,
-    `names columns of lists, and the loss ${loss.kind} takes one text of each column in a row; ${able.map(show).join(', ')} take lists.`,
+    `names columns of lists, and the loss ${loss.kind} takes one text of each column in a row; ${able('takesLists')} take lists.`,
   );
 }
 
 /** @throws GradCacheError `INPUT` for a loss whose candidates cannot come from a memory */
 export function requireMemory(path: string, loss: FilledLossConfig): void {
   if (kindOf(loss).takesMemory === true) return;
-  const able = Object.entries(LOSSES).flatMap(([name, { takesMemory }]) => (takesMemory ? [name] : []));
   throw new SettingError(
     path,
-    `adds candidates of earlier batches, and the loss ${loss.kind} takes none; ${able.map(show).join(', ')} do.`,
+    `adds candidates of earlier batches, and the loss ${loss.kind} takes none; ${able('takesMemory')} do.`,
   );
 }
 

@@ -36,7 +36,7 @@ export interface AdamOptions {
    * mean of the result is the result in float32. Not with `ranks`. Default: no weights of bfloat16 with float32 gradients.
    */
   readonly masterWeights?: MasterWeights | undefined;
-  /** Of the rounding by chance, the same on all ranks. Default 0. */
+  /** Of the rounding by chance, which only `masterWeights: 'none'` has. Default 0. */
   readonly seed?: number | undefined;
 }
 

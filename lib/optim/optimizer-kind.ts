@@ -7,8 +7,8 @@ import type { MasterWeights } from './slot-optimizer-parts.js';
 /** How an optimizer updates weights that are kept in bfloat16. */
 export interface NarrowUpdates {
   readonly masterWeights: MasterWeights;
-  /** Of the rounding by chance. */
-  readonly seed: number;
+  /** Of the rounding by chance, with masterWeights 'none' alone. */
+  readonly seed?: number;
 }
 
 /** One optimizer as configuration files and the command line know it; optimizer-kinds.ts lists them. */

@@ -47,12 +47,20 @@ export class OwnStates<Name extends string> {
   constructor(
     parts: OptimizerParts<Name>,
     slots: readonly Slot<Name>[],
-    { ranks = null, masterWeights, seed = 0 }: SlotOptimizerOptions,
+    { ranks = null, masterWeights, seed }: SlotOptimizerOptions,
   ) {
     const { name } = parts;
     if (masterWeights !== undefined)
       requireOneOf(`masterWeights of ${name}`, masterWeights, ['host', 'none']);
-    requireSeed(seed);
+    if (seed !== undefined) {
+      requireSeed(seed);
+      if (masterWeights !== 'none')
+        throw refused(
+          `seed of ${name}`,
+          seed,
+          "none unless masterWeights is 'none', which alone rounds by chance,",
+        );
+    }
     requireMasters(name, slots, masterWeights);
     const tables = slots.filter(isTable);
     if (ranks !== null && tables.length > 0)
@@ -75,7 +83,7 @@ export class OwnStates<Name extends string> {
       );
     this.#parts = parts;
     this.#masters = masterWeights;
-    this.#rounding = new Rounding(seed);
+    this.#rounding = new Rounding(seed ?? 0);
     this.#tables = new TableStates(parts.state, this.#rounding);
     this.#narrow =
       masterWeights === undefined ? null : new NarrowStates(parts.state, masterWeights, this.#rounding);

@@ -14,7 +14,7 @@ export interface SlotOptimizerOptions {
   readonly ranks?: Ranks | null | undefined;
   /** How weights of bfloat16 are updated; undefined: as any others, in their own type. */
   readonly masterWeights?: MasterWeights | undefined;
-  /** Of the rounding by chance. */
+  /** Of the rounding by chance, which only `masterWeights: 'none'` has. */
   readonly seed?: number | undefined;
 }
 

@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import type { Chunk, EncodedChunk, ForwardOptions } from '../step/encoder.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { FairQueue } from './fair-queue.js';
+import { joinedTexts } from './joined-texts.js';
 
 /** What encodes: a text encoder or a cross-encoder. */
 interface EncodesTokens {
@@ -184,7 +185,7 @@ export class Batcher {
   }
 
   async #encodeTogether(texts: readonly WaitingText[]): Promise<void> {
-    const batch = joined(texts);
+    const batch = joinedTexts(texts);
     const rows = Int32Array.from(texts, (_, row) => row);
     const { representations } = await this.#encoder.forwardChunk(
       { batch, rows, tokens: batch.ids.length },
@@ -206,24 +207,4 @@ export class Batcher {
       if (--job.missing === 0) job.done();
     }
   }
-}
-
-/** One batch of several texts. */
-function joined(texts: readonly WaitingText[]): TokenBatch {
-  const offsets = new Int32Array(texts.length + 1);
-  for (const [row, { tokens }] of texts.entries()) offsets[row + 1] = offsets[row]! + tokens;
-  const ids = new Int32Array(offsets[texts.length]!);
-  const types = texts[0]!.types === undefined ? undefined : new Int32Array(ids.length);
-  for (const [row, text] of texts.entries()) {
-    ids.set(text.ids, offsets[row]);
-    if (text.types !== undefined) types?.set(text.types, offsets[row]);
-  }
-  const { skipped } = texts[0]!;
-  return {
-    ids,
-    offsets,
-    truncated: 0,
-    ...(types && { types }),
-    ...(skipped !== undefined && { skipped }),
-  };
 }

@@ -4,7 +4,8 @@ import { shortestFloat32 } from '../tensor/shortest-float32.js';
 import type { TextPair } from '../tokenizer/tokenizer.js';
 import type { Schema } from './json-schema.js';
 import type { Route } from './route.js';
-import { encodeInputs, type Service } from './service.js';
+import { encodeWindows } from './document-windows.js';
+import { encodeInputs, type Inputs, type Service } from './service.js';
 import { CUT } from './text-routes.js';
 
 /** The route of a model that scores a query and a text together: that of text-embeddings-inference. */
@@ -32,8 +33,11 @@ export function rerankRoute(model: CrossEncoder, service: Service): Route {
       truncate: {
         type: 'boolean',
         default: service.truncate,
-        description:
-          'Whether a pair that is too long is cut, its longer text first. Otherwise it is refused.',
+        description: `Whether a pair that is too long is cut, its longer text first. Otherwise ${
+          service.overlap === undefined
+            ? 'it is refused'
+            : 'its text is read in windows beside the whole query, and has the best score of them'
+        }.`,
       },
     },
   };
@@ -60,20 +64,21 @@ export function rerankRoute(model: CrossEncoder, service: Service): Route {
     async handle(given, signal) {
       const query = given.query as string;
       const texts = given.texts as readonly string[];
-      const inputs = {
+      const pairs = {
         list: texts.map((text): TextPair => [query, text]),
         property: 'texts',
         single: false,
-        tokenize: (part: readonly TextPair[]) => model.tokenize(part),
-        truncate: (given.truncate ?? service.truncate) as boolean,
-        maxLength: model.maxLength,
-        wayOut: CUT,
       };
-      const { rows } = await encodeInputs(service, inputs, signal);
+      const truncate = (given.truncate ?? service.truncate) as boolean;
+      const logits =
+        service.overlap === undefined || truncate
+          ? await logitsOf(model, service, { ...pairs, truncate }, signal)
+          : await encodeWindows(model, service, pairs, signal);
       const activation = given.raw_scores === true ? 'identity' : model.activation;
-      const ranked = rows
-        .map(([logit], index) => ({ index, score: activated(logit!, activation) }))
-        .sort((a, b) => b.score - a.score);
+      const ranked = Array.from(logits, (logit, index) => ({
+        index,
+        score: activated(logit, activation),
+      })).sort((a, b) => b.score - a.score);
       const items = ranked.map(({ index, score }) => {
         const text = given.return_text === true ? `,"text":${JSON.stringify(texts[index])}` : '';
         return `{"index":${index},"score":${shortestFloat32(Math.fround(score))}${text}}`;
@@ -81,6 +86,23 @@ export function rerankRoute(model: CrossEncoder, service: Service): Route {
       return { text: `[${items.join(',')}]` };
     },
   };
+}
+
+/** The logits of pairs; one that is too long is cut or refused. */
+async function logitsOf(
+  model: CrossEncoder,
+  service: Service,
+  pairs: Pick<Inputs<TextPair>, 'list' | 'property' | 'single' | 'truncate'>,
+  signal: AbortSignal,
+): Promise<number[]> {
+  const inputs = {
+    ...pairs,
+    tokenize: (part: readonly TextPair[]) => model.tokenize(part),
+    maxLength: model.maxLength,
+    wayOut: CUT,
+  };
+  const { rows } = await encodeInputs(service, inputs, signal);
+  return rows.map(([logit]) => logit!);
 }
 
 function activated(logit: number, activation: ScoreActivation): number {

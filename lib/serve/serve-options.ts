@@ -1,4 +1,5 @@
-import type { CrossEncoder } from '../encoders/cross-encoder.js';
+import { CrossEncoder } from '../encoders/cross-encoder.js';
+import { overlapOf, type Windows } from '../encoders/long-texts.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import { checkKnown } from '../options/known-options.js';
 import {
@@ -25,6 +26,11 @@ export interface ServeOptions {
   /** Whether a text that is too long is cut where the request does not say. Default: false, it is refused. */
   readonly truncate?: boolean | undefined;
   /**
+   * Of a cross-encoder: documents that are too long are read in windows, each beside the whole query, and have the greatest score of
+   * them, where a request does not ask for them to be cut. Default: false.
+   */
+  readonly windows?: Windows | undefined;
+  /**
    * The most tokens that are encoded together; a longer text is encoded alone. More give more throughput, and a short text waits
    * longer for the batch before it. Default: 512 on the CPU, 16,384 on a GPU.
    */
@@ -45,9 +51,11 @@ export interface ServeOptions {
 
 /** {@link ServeOptions} with everything in it. */
 export interface FilledOptions extends Required<
-  Omit<ServeOptions, 'apiKey' | 'signal' | 'onError' | 'batchTokens'>
+  Omit<ServeOptions, 'windows' | 'apiKey' | 'signal' | 'onError' | 'batchTokens'>
 > {
   readonly batchTokens: number;
+  /** Tokens that windows share; undefined: there are none. */
+  readonly overlap: number | undefined;
   readonly keys: ApiKeys;
   readonly signal: AbortSignal | undefined;
   readonly onError: ((error: unknown) => void) | undefined;
@@ -59,6 +67,7 @@ const KNOWN = [
   'name',
   'apiKey',
   'truncate',
+  'windows',
   'batchTokens',
   'maxBody',
   'maxTexts',
@@ -80,6 +89,15 @@ export function filled(options: ServeOptions, model: TextEncoder | CrossEncoder)
   requireString('name', name);
   if (name === '') throw refused('name', name, 'a string that is not empty');
   requireBoolean('truncate', truncate);
+  const overlap = overlapOf(options.windows);
+  if (overlap !== undefined && !(model instanceof CrossEncoder))
+    throw refused(
+      'windows',
+      options.windows,
+      'false (or no --windows) for a model that gives texts one dense representation,',
+    );
+  if (overlap !== undefined && truncate)
+    throw refused('truncate', truncate, 'false beside windows, by which nothing is cut,');
   for (const [option, value] of Object.entries({ batchTokens, maxBody, maxTexts, maxRequests }))
     requireCount(option, value, 1);
   const { maxQueue = Math.max(16_384, maxTexts) } = options;
@@ -94,6 +112,7 @@ export function filled(options: ServeOptions, model: TextEncoder | CrossEncoder)
     port,
     name,
     truncate,
+    overlap,
     batchTokens,
     maxBody,
     maxTexts,

@@ -60,6 +60,9 @@ export async function serve(
 ): Promise<ModelServer> {
   requireServable(model);
   const settings = filled(options, model);
+  // An overlap that no window has room for is refused now, not with every request.
+  if (model instanceof CrossEncoder && settings.overlap !== undefined)
+    await model.tokenizeWindows([['', '']], { overlap: settings.overlap });
   throwIfAborted(settings.signal);
   const server = new RouteServer(settings, (own) => routesOf(model, settings, own));
   const { address, family, port } = await listening(server, settings);
@@ -91,7 +94,7 @@ function requireServable(model: unknown): void {
 
 function routesOf(
   model: TextEncoder | CrossEncoder,
-  { name, truncate, maxTexts, maxQueue, batchTokens, keys }: FilledOptions,
+  { name, truncate, overlap, maxTexts, maxQueue, batchTokens, keys }: FilledOptions,
   server: RouteServer,
 ): Route[] {
   const metrics = server.metrics;
@@ -103,7 +106,7 @@ function routesOf(
     onDropped: (texts) => metrics.dropped.add(texts),
   });
   const started = Math.floor(Date.now() / 1000);
-  const service: Service = { batcher, metrics, name, truncate, maxTexts, maxQueue, started };
+  const service: Service = { batcher, metrics, name, truncate, overlap, maxTexts, maxQueue, started };
   const routes: Route[] = [
     ...(model instanceof CrossEncoder ? [rerankRoute(model, service)] : textRoutes(model, service)),
     health(server),

@@ -11,6 +11,8 @@ export interface Service {
   readonly name: string;
   /** Whether a text that is too long is cut where the request does not say. */
   readonly truncate: boolean;
+  /** Tokens that windows of a document share; undefined: documents are not read in windows. */
+  readonly overlap: number | undefined;
   /** The most texts of a request. */
   readonly maxTexts: number;
   /** The most texts that may have come and not be done. */
@@ -71,17 +73,31 @@ export async function encodeInputs<Input>(
   return { rows, tokens };
 }
 
-/** Tokens of a part of the inputs. Which of them is at fault is found by taking each alone. */
-async function tokenized<Input>(inputs: Inputs<Input>, begin: number, end: number): Promise<TokenBatch> {
-  const { list, truncate } = inputs;
+/** Tokens of a part of the inputs. */
+function tokenized<Input>(inputs: Inputs<Input>, begin: number, end: number): Promise<TokenBatch> {
+  return takenTogether(inputs, begin, end, async (part, place) => {
+    const batch = await inputs.tokenize(part);
+    return inputs.truncate || batch.truncated === 0 ? batch : refuse(tooLong(inputs, place));
+  });
+}
+
+/**
+ * What `take` makes of a part of the inputs, which begins at `begin`. Which of them is at fault is found by taking each alone.
+ *
+ * @throws RefusedRequest that names the input, for one that cannot be taken
+ */
+export async function takenTogether<Input, Taken>(
+  inputs: Pick<Inputs<Input>, 'list' | 'property' | 'single'>,
+  begin: number,
+  end: number,
+  take: (part: readonly Input[], begin: number) => Promise<Taken>,
+): Promise<Taken> {
   try {
-    const batch = await inputs.tokenize(list.slice(begin, end));
-    if (truncate || batch.truncated === 0) return batch;
-    if (end - begin === 1) refuse(tooLong(inputs, begin));
+    return await take(inputs.list.slice(begin, end), begin);
   } catch (error) {
     if (end - begin === 1) throw named(error, inputs, begin);
   }
-  for (let place = begin; place < end; place++) await tokenized(inputs, place, place + 1);
+  for (let place = begin; place < end; place++) await takenTogether(inputs, place, place + 1, take);
   throw new Error('a list of inputs was refused of which each alone is good');
 }
 
@@ -94,11 +110,17 @@ function tooLong<Input>(inputs: Inputs<Input>, place: number) {
   } as const;
 }
 
-const nameOf = <Input>({ property, single }: Inputs<Input>, place: number): string =>
-  single ? property : `${property}[${place}]`;
+const nameOf = <Input>(
+  { property, single }: Pick<Inputs<Input>, 'property' | 'single'>,
+  place: number,
+): string => (single ? property : `${property}[${place}]`);
 
 /** An error with the name of its input. The tokenizer was given it alone, as text 0. */
-function named<Input>(error: unknown, inputs: Inputs<Input>, place: number): unknown {
+function named<Input>(
+  error: unknown,
+  inputs: Pick<Inputs<Input>, 'property' | 'single'>,
+  place: number,
+): unknown {
   if (error instanceof RefusedRequest) return error;
   const refusal = refusalOf(error);
   if (refusal.status !== 422) return error;

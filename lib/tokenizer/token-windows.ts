@@ -85,7 +85,7 @@ export class WindowCollector {
       throw new GradCacheError(
         'INPUT',
         `Text ${text} (${show(this.#texts[text])}) leaves no room in windows of ${maxLength} tokens: ${others} are in each of them, and ` +
-          `${overlap} are repeated. Shorten the query or the prompt, or take a smaller overlap.`,
+          `${overlap} are repeated. ${overlap > 0 ? 'Shorten the query or the prompt, or take a smaller overlap' : 'Shorten the query or the prompt'}.`,
       );
     }
     const [ids, types] = this.#numbersOf(encoding);

@@ -248,6 +248,14 @@ export class Tokenizer {
       if (paired) requireTextPairs('pairs', texts);
       else requireTexts('texts', texts);
       const kind = paired ? this.#pairs : this.#singles;
+      // What is wrong with maxLength itself is told with the first text.
+      const room = Number.isSafeInteger(maxLength) ? maxLength - kind.special : Infinity;
+      if (overlap > 0 && overlap >= room)
+        throw refused(
+          'overlap',
+          overlap,
+          `less than ${room} (a window has ${maxLength} tokens, ${kind.special} special)`,
+        );
       const collector = new WindowCollector(texts, { maxLength, overlap, prefix, typed: kind.typed });
       return this.#pieces.collect(texts, { maxLength, prefix }, { ...kind, whole: true }, collector);
     });

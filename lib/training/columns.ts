@@ -6,6 +6,7 @@ import { GradCacheError } from '../errors.js';
 import { SettingError } from '../options/fields.js';
 import { kindOf, requireColumns } from '../losses/loss-kinds.js';
 import { show } from '../options/option-values.js';
+import { requireOwnColumns } from './id-settings.js';
 import { requireAlike, type FilledDataSet } from './data-sets.js';
 import { changeSets } from './held-out-sets.js';
 import { NEGATIVE, usualColumns, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
@@ -33,24 +34,31 @@ export async function withColumns(
     filled.push(await withOwnColumns({ ...asIfAlone(config, set), prompts }, heads, signal));
   }
   requireAlike(filled);
-  const [{ columns, label, weights, prompts, evaluation, lists }] = filled as [FilledTrainConfig];
+  const [{ columns, label, weights, ids, prompts, evaluation, lists }] = filled as [FilledTrainConfig];
   const datasets = sets.map((set, place) => {
-    const { columns, label, weights } = filled[place]!;
+    const { columns, label, weights, ids } = filled[place]!;
     const strange = Object.keys(set.prompts).find((column) => !columns.includes(column));
     if (strange !== undefined)
       throw new SettingError(
         `config.datasets[${place}].prompts.${strange}`,
         `is for a column that is none of ${columns.join(', ')}.`,
       );
-    return { ...set, columns, label, weights };
+    return { ...set, columns, label, weights, ids };
   });
   // Rows of all sets have the columns of the first.
-  return requireThere({ ...config, columns, label, weights, lists, evaluation, prompts, datasets });
+  return requireThere({ ...config, columns, label, weights, ids, lists, evaluation, prompts, datasets });
 }
 
 /** @throws SettingError for pictures in no column, and for a list that is in none, which would be left out in silence */
 function requireThere(config: FilledTrainConfig): FilledTrainConfig {
-  const { columns, images, lists = [] } = config;
+  const { columns, images, label, weights, ids, datasets, lists = [] } = config;
+  if (datasets === undefined) requireOwnColumns('config.ids', ids, [...columns, label, weights]);
+  for (const [place, set] of datasets?.entries() ?? [])
+    requireOwnColumns(`config.datasets[${place}].ids`, set.ids, [
+      ...(set.columns ?? []),
+      set.label,
+      set.weights,
+    ]);
   if (images !== undefined && !columns.includes(images))
     throw new SettingError(
       'config.images',
@@ -64,7 +72,7 @@ function requireThere(config: FilledTrainConfig): FilledTrainConfig {
 /** The configuration of a run on one of its data sets. */
 function asIfAlone(
   run: ReadTrainConfig,
-  { data, columns, label, weights, format, header, quoting, delimiter }: FilledDataSet,
+  { data, columns, label, weights, ids, format, header, quoting, delimiter }: FilledDataSet,
 ): ReadTrainConfig {
   return {
     ...run,
@@ -72,6 +80,7 @@ function asIfAlone(
     columns: columns === undefined ? run.columns : [...columns],
     label: label ?? run.label,
     weights: weights ?? run.weights,
+    ids: ids === undefined ? run.ids : [...ids],
     format: format ?? run.format,
     header: header === undefined ? run.header : typeof header === 'object' ? [...header] : header,
     quoting: quoting ?? run.quoting,
@@ -144,14 +153,15 @@ interface SeenColumn {
 /** The columns of texts of a configuration that names none, without hard negatives. */
 function textsAmong(
   seen: readonly SeenColumn[],
-  { loss, label, weights, images }: ReadTrainConfig,
+  { loss, label, weights, ids = [], images }: ReadTrainConfig,
 ): readonly string[] {
   const usual = usualColumns(loss, images);
   const names = seen.map(({ name }) => name);
   if (images !== undefined && names.includes('caption')) return usual;
   if (images === undefined && usual.some((name) => names.includes(name))) return usual;
   const texts = seen.filter(
-    ({ name, isText, isNumber }) => isText && !isNumber && ![label, weights, ...LABELS].includes(name),
+    ({ name, isText, isNumber }) =>
+      isText && !isNumber && ![label, weights, ...ids, ...LABELS].includes(name),
   );
   const found = texts.map((each) => each.found);
   // Captions can be called by any name.
@@ -164,13 +174,14 @@ function textsAmong(
 
 /** The column of the labels: the one named, or found in the data if the loss needs one. @throws GradCacheError `INPUT` */
 function labelOf(
-  { label, loss, header }: ReadTrainConfig,
+  { label, loss, header, ids = [] }: ReadTrainConfig,
   seen: readonly SeenColumn[],
   columns: readonly string[],
 ): string | undefined {
   const kind = kindOf(loss).label;
   if (label !== undefined || kind === undefined || kind.onlyNamed === true) return label;
-  const others = seen.filter(({ name, found }) => !columns.includes(name) && !columns.includes(found));
+  const taken = [...columns, ...ids];
+  const others = seen.filter(({ name, found }) => !taken.includes(name) && !taken.includes(found));
   const found = LABELS.find((name) => others.some((other) => other.name === name));
   if (found !== undefined) return found;
   // Where there is nothing else that it could be.

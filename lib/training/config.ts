@@ -37,7 +37,7 @@ export interface TrainConfig {
   readonly data?: string | readonly string[];
   /**
    * Several data sets in place of `data`. Each batch is of one of them, so that its negatives are of its own kind. All have the
-   * same number of columns; `columns`, `label`, `weights` and the layout of files hold for those that have none of their own.
+   * same number of columns; `columns`, `label`, `weights`, `ids` and the layout of files hold for those that have none of their own.
    * Needs `shuffle: true`. Default: none, all files of `data` are one.
    */
   readonly datasets?: readonly DataSetConfig[];
@@ -75,6 +75,12 @@ export interface TrainConfig {
    * multiple-negatives-ranking. Held-out rows of `evaluation.loss` need it too. Default: all the same.
    */
   readonly weights?: string;
+  /**
+   * Columns of ids, such as those of a row's documents: a text, a whole number or a list of them. Rows of a batch that share an id, in
+   * whatever of these columns, or a text, are no negatives of each other: `loss.maskDuplicates`, which this turns on. Held-out rows of
+   * `evaluation.loss` need them too. Default: none.
+   */
+  readonly ids?: string | readonly string[];
   /** Format of the files; by default told from their names. `smart` is that of Cranfield, CISI and CACM (`.I`, `.T`, `.W`). */
   readonly format?: DataFormat;
   /** For CSV or TSV files whose first line is a row: the names of its fields, or false where they are `columns`. Default true. */
@@ -265,6 +271,8 @@ export interface DataSetConfig {
   readonly label?: string;
   /** Its column of weights. Default: that of the run. */
   readonly weights?: string;
+  /** Its columns of ids. Default: those of the run. */
+  readonly ids?: string | readonly string[];
   /** Format of its files. Default: that of the run, or told from their names. */
   readonly format?: DataFormat;
   /** The names of the fields of its CSV or TSV files, or whether their first line has them. Default: as in the run. */

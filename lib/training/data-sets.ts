@@ -26,6 +26,7 @@ export interface FilledDataSet {
   readonly columns: readonly string[] | undefined;
   readonly label: string | undefined;
   readonly weights: string | undefined;
+  readonly ids: readonly string[] | undefined;
   readonly format: DataFormat | undefined;
   readonly header: boolean | readonly string[] | undefined;
   readonly quoting: Quoting | undefined;
@@ -58,6 +59,7 @@ export function readDataSets(
       columns,
       label: own.string('label'),
       weights: own.string('weights'),
+      ids: own.strings('ids'),
       ...readLayout(own),
       prompts: own.section('prompts', (prompts) => readPrompts(prompts, columns)) ?? {},
     };
@@ -77,14 +79,25 @@ export function readDataSets(
   return sets;
 }
 
-/** @throws SettingError where data sets do not have as many columns as the first: each is a tower of the loss */
-export function requireAlike(sets: readonly { readonly columns: readonly string[] }[]): void {
+/** @throws SettingError where data sets do not have as many columns as the first: each is a tower of the loss, and ids go by place */
+export function requireAlike(
+  sets: readonly { readonly columns: readonly string[]; readonly ids?: readonly string[] | undefined }[],
+): void {
   const [first] = sets;
+  const without = sets.findIndex(({ ids = [] }) => ids.length !== (first!.ids ?? []).length);
+  if (without >= 0)
+    throw new SettingError(
+      `config.datasets[${without}].ids`,
+      `are ${named(sets[without]!.ids)}, and those of the first data set are ${named(first!.ids)}: all need as many columns of ids.`,
+    );
   const other = sets.findIndex(({ columns }) => columns.length !== first!.columns.length);
   if (other < 0) return;
   throw new SettingError(
     `config.datasets[${other}].columns`,
     `are ${sets[other]!.columns.join(', ')}, and those of the first data set are ${first!.columns.join(', ')}: all need ` +
-      `${plural(first!.columns.length, 'column')}, as the loss compares them by their places.`,
+      `${plural(first!.columns.length, 'column')}, as the loss compares them by their places. columns of a data set ` +
+      '(--dataset-columns NAME=A,B) names those to take.',
   );
 }
+
+const named = (columns: readonly string[] | undefined): string => columns?.join(', ') ?? 'none';

@@ -20,6 +20,7 @@ import type { FilledDataSet } from './data-sets.js';
 import { mixedBatches, type MixedBatch, type MixOptions } from './mixed-batches.js';
 import { OBJECT, rowsOf } from './objects.js';
 import { folderOfPictures, rowsWithPictures } from './picture-paths.js';
+import type { BatchIds } from '../data/row-ids.js';
 import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
@@ -30,6 +31,8 @@ export interface TokenizedBatch {
   readonly texts: Texts;
   /** What the loss gets as `labels`; absent without a column of them. Those of all ranks. */
   readonly labels?: readonly Label[];
+  /** The ids of each row; absent without a column of them. Those of all ranks. */
+  readonly ids?: BatchIds;
   /** The rows of each rank; null where this process has all. */
   readonly shares: Shares | null;
   /** Counted from 0, like the place in the epoch. */
@@ -201,11 +204,11 @@ export class RunData {
     const { curriculum } = this.config;
     const fill = curriculum && fillBy(curriculum, objective);
     yield* prefetch(this.#used(options, fill), async (batch) => {
-      const { columns: texts, labels, epoch, index, set } = batch;
+      const { columns: texts, labels, ids, epoch, index, set } = batch;
       const shares = this.#deal(texts);
       const place = { epoch, index, set, rows: shares?.own };
       const inputs = await objective.tokenize(texts, batch.length, place);
-      const own = { ...(labels && { labels }), ...(set !== undefined && { set }) };
+      const own = { ...(labels && { labels }), ...(ids && { ids }), ...(set !== undefined && { set }) };
       return { inputs, texts, shares, epoch, index, ...own };
     });
   }
@@ -240,9 +243,10 @@ export class RunData {
 
   /** How batches are formed. */
   #forming(): Omit<BatchOptions, 'seed' | 'epochs'> {
-    const { batch: size, shuffle, uniqueTexts, groupByLabel, lists } = this.config;
+    const { batch: size, shuffle, uniqueTexts, groupByLabel, lists, ids } = this.config;
     const label = labelOptions(this.config);
-    return { size, shuffle, uniqueTexts, groupByLabel, ...(lists && { lists }), ...(label && { label }) };
+    const beside = { ...(label && { label }), ...(ids && { ids }) };
+    return { size, shuffle, uniqueTexts, groupByLabel, ...(lists && { lists }), ...beside };
   }
 
   async *#mixed(
@@ -308,7 +312,9 @@ export class RunData {
     const { lists, emptyLists } = listOptions(config, columns);
     const { onBadLine } = config;
     const layout = { format, header, quoting, delimiter };
-    const how = { columns, ...layout, onBadLine, onSkip, signal, lists, emptyLists, ...(label && { label }) };
+    const { ids } = set;
+    const beside = { ...(label && { label }), ...(ids && { ids }) };
+    const how = { columns, ...layout, onBadLine, onSkip, signal, lists, emptyLists, ...beside };
     const { given } = this;
     const open: typeof this.heads.open = (file, options) => this.heads.open(file, options);
     if (given === null && config.images !== undefined) {
@@ -321,21 +327,24 @@ export class RunData {
       if (onBadLine === 'throw') throw new GradCacheError('INPUT', `config.data, row ${line}: ${reason}.`);
       onSkip({ file: OBJECT, line, reason });
     };
-    return { [Symbol.asyncIterator]: () => rowsOf(given, columns, { lists, emptyLists, label, onProblem }) };
+    return {
+      [Symbol.asyncIterator]: () =>
+        rowsOf(given, columns, { lists, emptyLists, label, onProblem, ...(ids && { ids }) }),
+    };
   }
 }
 
 /** What is read of a set of data. */
-type RowsOfSet = Pick<FilledDataSet, 'data' | 'label' | 'weights'> &
+type RowsOfSet = Pick<FilledDataSet, 'data' | 'label' | 'weights' | 'ids'> &
   Partial<Pick<FilledDataSet, 'columns' | 'format' | 'header' | 'quoting' | 'delimiter'>>;
 
 /** The names of what a row has, in the order of the columns of the run. */
 function namesOf(
-  { columns, label, weights }: Pick<RowsOfSet, 'columns' | 'label' | 'weights'>,
+  { columns, label, weights, ids = [] }: Pick<RowsOfSet, 'columns' | 'label' | 'weights' | 'ids'>,
   config: FilledTrainConfig,
 ): string[] {
   const beside = labelOptions({ ...config, label, weights });
-  return [...(columns ?? config.columns), ...(beside === undefined ? [] : [beside.column])];
+  return [...(columns ?? config.columns), ...(beside === undefined ? [] : [beside.column]), ...ids];
 }
 
 /** Rows under other names. */

@@ -22,6 +22,13 @@ export interface HeldOutSetConfig {
    * reranking JSON lines of query, positive, and negative or documents ({@link readReranking}).
    */
   readonly data?: string;
+  /**
+   * Of retrieval of pairs: a file of further documents to search, relevant to no query. One a line, or a file with columns and a
+   * header, whose format its name tells.
+   */
+  readonly documents?: string;
+  /** The column of `documents`. Default: that of the documents in `data`, where the file has columns; else lines. */
+  readonly documentColumn?: string;
   /** In place of `data`, for retrieval in the layout of BEIR, with `corpus` and `judgements`: JSON lines of `_id` and `text`. */
   readonly queries?: string;
   /** JSON lines of `_id`, `text` and perhaps `title`. */

@@ -16,7 +16,7 @@ export type HeldOutSettings = HeldOutSet &
   };
 
 /** The settings that name a file of a set. */
-export const FILES_OF_SET = ['data', 'queries', 'corpus', 'judgements'] as const;
+export const FILES_OF_SET = ['data', 'documents', 'queries', 'corpus', 'judgements'] as const;
 
 /** A set, and its name where it has one. */
 export interface NamedSet {
@@ -62,6 +62,12 @@ export function placeOf(name: string | undefined): string {
 /** What a score of a set is called in the run. */
 export function scoreOf(name: string | undefined, score: string): string {
   return name === undefined ? score : `${name}.${score}`;
+}
+
+/** What the setting of the column of a set's further documents is called, for messages. */
+export function documentSettingsOf(name: string | undefined): SettingNames {
+  const flag = name === undefined ? '--eval-document-column' : `--eval-set ${name}.documentColumn=NAME`;
+  return { columns: `${placeOf(name)}.documentColumn, ${flag}` };
 }
 
 /** What the settings of a set's file are called, for messages. */

@@ -200,7 +200,7 @@ export function requireObjects(
 }
 
 /**
- * The rows of a program as those of a file are read: the columns of the run in their order, and the label.
+ * The rows of a program as those of a file are read: the columns of the run in their order, the label, and ids.
  *
  * @param options.onProblem told what is wrong with a row, which is left out if it returns
  */
@@ -210,7 +210,7 @@ export async function* rowsOf(
   {
     onProblem,
     ...options
-  }: Pick<RowOptions, 'label' | 'lists' | 'emptyLists'> & {
+  }: Pick<RowOptions, 'label' | 'ids' | 'lists' | 'emptyLists'> & {
     readonly onProblem: (row: number, problem: string) => void;
   },
 ): AsyncGenerator<Row, void, undefined> {

@@ -31,10 +31,14 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     return epoch;
   }
 
-  step({ inputs, texts, labels, shares }: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep> {
+  step(
+    { inputs, texts, labels, ids, shares }: TokenizedBatch,
+    options: UpdateOptions,
+  ): Promise<ObjectiveStep> {
     return this.objective.step(inputs, texts, {
       ...options,
       labels,
+      ids,
       shares,
       onProgress: ({ phase, chunk, chunks }) =>
         this.emit({ type: 'chunk', step: options.step, phase, chunk, chunks }),

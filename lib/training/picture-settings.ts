@@ -72,6 +72,7 @@ export function requireSuitedToPictures(
       throw refuse(at('task'), set.task, '"retrieval", for pictures,');
     if (set.dimensions !== undefined) throw ofTexts(at('dimensions'));
     if (set.judgements !== undefined) throw ofTexts(at('judgements'));
+    if (set.documents !== undefined) throw ofTexts(at('documents'));
     if (TOKEN_SIMILARITIES.some((name) => name === set.similarity)) throw ofTexts(at('similarity'));
   }
 }

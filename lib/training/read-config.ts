@@ -1,4 +1,5 @@
 import { readAdaptiveLayer } from './adaptive-layer.js';
+import { readLossBeside } from './id-settings.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
 import { MIXINGS, readDataSets } from './data-sets.js';
@@ -9,7 +10,6 @@ import { requireSuitedToPictures } from './picture-settings.js';
 import {
   kindOf,
   masksDuplicates,
-  readLoss,
   requireColumns,
   requireLists,
   requireMemory,
@@ -42,11 +42,13 @@ export function usualColumns(loss: FilledLossConfig, images?: string): readonly 
 export function readTrainConfig(value: unknown, path = 'config') {
   const fields = new Fields(value, path);
   const named = fields.strings('columns');
-  const loss = readLoss(section(fields, 'loss'));
   const images = fields.string('images');
-  const columns = named ?? usualColumns(loss, images);
   const mixing = fields.oneOf('mixing', MIXINGS);
   const datasets = readDataSets(fields, mixing, (prompts, own) => readPrompts(prompts, own, prompts.names()));
+  const ids = fields.strings('ids');
+  const hasIds = ids !== undefined || datasets?.some((set) => set.ids !== undefined) === true;
+  const loss = readLossBeside(fields, hasIds);
+  const columns = named ?? usualColumns(loss, images);
   if (datasets === undefined && mixing !== undefined)
     throw new SettingError(
       fields.at('mixing'),
@@ -73,6 +75,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
     label: readLabel(fields, named, loss),
     weights: readWeights(fields, named, loss),
+    ids,
     lists: readLists(fields, named, loss),
     ...readLayout(fields),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',

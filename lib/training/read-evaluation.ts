@@ -129,6 +129,7 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
     task,
     loss,
     ...files,
+    documentColumn: readDocumentColumn(fields, task),
     /** Undefined: those that are trained on. */
     columns: readColumns(fields, judged ? undefined : task, trained.columns),
     ...readLayout(fields),
@@ -141,35 +142,62 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
 
 /** The files of a set: its data, or queries, corpus and judgements. */
 function readFiles(fields: Fields): Pick<HeldOutSet, (typeof FILES_OF_SET)[number]> {
-  const [data, queries, corpus, judgements] = FILES_OF_SET.map((name) => fields.string(name));
-  const files = { data, queries, corpus, judgements };
+  const [data, documents, queries, corpus, judgements] = FILES_OF_SET.map((name) => fields.string(name));
+  const files = { data, documents, queries, corpus, judgements };
   const beside = Object.entries({ queries, corpus, judgements });
   if (beside.every(([, file]) => file === undefined)) {
-    if (data === undefined) return fields.missing('data', 'give the path of a file');
+    if (data === undefined)
+      return fields.missing('data', `give the path of a file${documents === undefined ? '' : ' of pairs'}`);
     return files;
   }
   const [missing] = beside.find(([, file]) => file === undefined) ?? [];
   if (missing !== undefined)
     return fields.missing(missing, 'queries, corpus and judgements go together; give the path of a file');
+  if (documents !== undefined)
+    throw refuse(fields.at('documents'), documents, 'none, as the corpus has all documents,');
   if (data === undefined) return files;
   throw refuse(fields.at('data'), data, 'none, as queries, corpus and judgements take its place,');
+}
+
+/** @throws SettingError for further documents of what is no retrieval, and for a column of none */
+function readDocumentColumn(fields: Fields, task: TaskName | undefined): string | undefined {
+  if (fields.raw('documents') === undefined)
+    refuseBeside(
+      fields,
+      ['documentColumn'],
+      'is the column of documents, which are not given: give the path of their file as documents',
+    );
+  if (task !== 'retrieval')
+    refuseBeside(
+      fields,
+      ['documents'],
+      `is for retrieval, not for ${task ?? 'the loss alone'}: leave it out, or name the task`,
+    );
+  return fields.string('documentColumn');
 }
 
 /** The set without a name, where there is none. @throws SettingError for a setting of it, which would do nothing */
 function nothingOf(fields: Fields): HeldOutSet {
   const data = fields.raw('data') === undefined ? undefined : OBJECT;
-  const others = ['task', 'loss', 'columns', ...LAYOUT, 'similarity', 'dimensions', 'measures', 'at'];
-  for (const name of ['queries', 'corpus', 'judgements']) fields.raw(name); // known, and not there
+  const others = [
+    'task',
+    'loss',
+    ...FILES_OF_SET.filter((name) => name !== 'data'),
+    'documentColumn',
+    'columns',
+    ...LAYOUT,
+    'similarity',
+    'dimensions',
+    'measures',
+    'at',
+  ];
   refuseBeside(
     fields,
     others,
     'is of held-out data, and no file of it is named: give evaluation.data (--eval-data), or say it of a set in evaluation.sets',
   );
-  const none = Object.fromEntries(others.map((name) => [name, undefined])) as Omit<
-    HeldOutSet,
-    (typeof FILES_OF_SET)[number]
-  >;
-  return { ...none, data, queries: undefined, corpus: undefined, judgements: undefined };
+  const none = Object.fromEntries(others.map((name) => [name, undefined])) as Omit<HeldOutSet, 'data'>;
+  return { ...none, data };
 }
 
 function refuseBeside(fields: Fields, names: readonly string[], why: string): void {

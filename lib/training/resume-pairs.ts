@@ -80,7 +80,16 @@ const KINDS: Readonly<Record<string, KindOfSection>> = {
 const REPLACED = {
   evaluation: {
     data: ['queries', 'corpus', 'judgements'],
-    judgements: ['data', 'columns', 'format', 'header', 'quoting', 'delimiter'],
+    judgements: [
+      'data',
+      'documents',
+      'documentColumn',
+      'columns',
+      'format',
+      'header',
+      'quoting',
+      'delimiter',
+    ],
   },
 };
 

@@ -1,5 +1,6 @@
 import { makeOptimizer } from '../optim/optimizer-kinds.js';
 import type { Ranks } from '../distributed/ranks.js';
+import type { NarrowUpdates } from '../optim/optimizer-kind.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { AwaitedSchedule } from './schedule.js';
 import type { FilledTrainConfig } from './read-config.js';
@@ -68,7 +69,7 @@ export async function openRun(
       objective.parameters(),
       config.optimizer,
       config.divideOptimizer ? ranks : null,
-      config.masterWeights === 'device' ? null : { masterWeights: config.masterWeights, seed: config.seed },
+      narrowUpdates(config),
     );
     if (resumed !== null) optimizer.loadState(resumed.checkpoint.optimizer);
   } catch (error) {
@@ -84,4 +85,10 @@ export async function openRun(
     if (pairs !== undefined) return openCrossEncoderObjective(own, pairs, resumed, ranks);
     return openContrastive(own, resumed, ranks, objects);
   }
+}
+
+/** How weights of bfloat16 are updated, or null where there are none. */
+function narrowUpdates({ masterWeights, seed }: FilledTrainConfig): NarrowUpdates | null {
+  if (masterWeights === 'device') return null;
+  return masterWeights === 'none' ? { masterWeights, seed } : { masterWeights };
 }

@@ -26,37 +26,44 @@ FeedForward::FeedForward(const Names& names, const Options& options, Builder& bu
 }
 
 at::Tensor FeedForward::forward(const at::Tensor& x, const Pass& pass, Tape* tape) const {
-  at::Tensor up = up_.product(x, pass);
+  Tape kept;
+  const bool save = tape != nullptr;
+  at::Tensor up = up_.product(x, pass, save ? &kept.upRows : nullptr);
   const at::Tensor bias = up_.bias(pass);
   const at::Tensor y = options_.gate ? kernels::gated(up, bias, options_.activation, *options_.gate)
                                      : kernels::activation(up, bias, options_.activation);
-  if (tape != nullptr) *tape = {std::move(up)};
-  return down_.product(kernels::dropout(y, dropout_.key(pass)), pass);
+  kept.up = save ? std::move(up) : at::Tensor();
+  up.reset();
+  at::Tensor down =
+      down_.product(kernels::dropout(y, dropout_.key(pass)), pass, save ? &kept.downRows : nullptr);
+  if (save) *tape = std::move(kept);
+  return down;
 }
 
-at::Tensor FeedForward::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
+FeedForward::Gradient FeedForward::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
   const DropoutKey key = dropout_.key(pass);
-  const at::Tensor dactivated = kernels::dropout(down_.inputGradient(dy, pass), key);
+  const at::Tensor dactivated = kernels::dropout(down_.inputGradient(dy, pass, &tape.downRows), key);
   kernels::ActivationGradients gradients =
       options_.gate ? kernels::gatedBackward(dactivated, tape.up, up_.bias(pass), options_.activation,
                                              *options_.gate, up_.biasGradient(pass))
                     : kernels::activationBackward(dactivated, tape.up, up_.bias(pass), options_.activation,
                                                   up_.biasGradient(pass));
   tape.up.reset();
-  down_.addWeightGradient(dy, kernels::dropout(gradients.y, key), pass);
-  return std::move(gradients.x);
+  down_.addWeightGradient(dy, kernels::dropout(gradients.y, key), pass, tape.downRows);
+  return {std::move(gradients.x), std::move(tape.upRows)};
 }
 
-at::Tensor FeedForward::addInputGradient(at::Tensor dx, const at::Tensor& dup, const Pass& pass) const {
-  return up_.addInputGradient(std::move(dx), dup, pass);
+at::Tensor FeedForward::addInputGradient(at::Tensor dx, Gradient& dup, const Pass& pass) const {
+  return up_.addInputGradient(std::move(dx), dup.up, pass, &dup.rows);
 }
 
-void FeedForward::addProductGradient(const at::Tensor& dup, const at::Tensor& x, const Pass& pass) const {
-  up_.addWeightGradient(dup, x, pass);
+void FeedForward::addProductGradient(const Gradient& dup, const at::Tensor& x, const Pass& pass) const {
+  up_.addWeightGradient(dup.up, x, pass, dup.rows);
 }
 
 int64_t FeedForward::tapeBytes(const ChunkSize& chunk) const {
-  return chunk.tokens * (options_.gate ? 2 : 1) * options_.intermediate * chunk.element;
+  return chunk.tokens * (options_.gate ? 2 : 1) * options_.intermediate * chunk.element +
+         up_.rowsBytes(chunk) + down_.rowsBytes(chunk);
 }
 
 }  // namespace gradcache

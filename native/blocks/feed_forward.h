@@ -29,6 +29,12 @@ class FeedForward {
   };
   struct Tape {
     at::Tensor up;  // before bias and activation
+    AdapterRows upRows, downRows;
+  };
+  // Of the first product's output.
+  struct Gradient {
+    at::Tensor up;
+    AdapterRows rows;
   };
   FeedForward(const Names& names, const Options& options, Builder& builder);
 
@@ -38,11 +44,11 @@ class FeedForward {
   at::Tensor outputBiasGradient(const Pass& pass) const { return down_.biasGradient(pass); }
 
   // The gradient of the first product. Adds to all gradients but those of its matrix.
-  at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const;
+  Gradient backward(const at::Tensor& dy, Tape tape, const Pass& pass) const;
   // From that: dx + dL/dx, written over dx; dL/dx where dx is undefined.
-  at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dup, const Pass& pass) const;
+  at::Tensor addInputGradient(at::Tensor dx, Gradient& dup, const Pass& pass) const;
   // Adds to the gradient of the first matrix, whose input was x.
-  void addProductGradient(const at::Tensor& dup, const at::Tensor& x, const Pass& pass) const;
+  void addProductGradient(const Gradient& dup, const at::Tensor& x, const Pass& pass) const;
 
   int64_t tapeBytes(const ChunkSize& chunk) const;
 

@@ -81,7 +81,7 @@ at::Tensor PostNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& 
                                                        feedForward_.outputBiasGradient(pass), pass);
   tape.outputNorm = {};
   output.y.reset();
-  at::Tensor dup = feedForward_.backward(output.x, std::exchange(tape.feedForward, {}), pass);
+  FeedForward::Gradient dup = feedForward_.backward(output.x, std::exchange(tape.feedForward, {}), pass);
   output.x.reset();
 
   // The feed-forward's input gradient and the residual's meet here.
@@ -90,13 +90,14 @@ at::Tensor PostNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& 
       dmiddle, tape.attentionNorm, attentionDropout_.key(pass), attention_.outputBiasGradient(pass), pass);
   tape.attentionNorm = {};
   feedForward_.addProductGradient(dup, middle.y, pass);
-  dup.reset();
+  dup = {};
   middle.y.reset();
 
-  const at::Tensor dqkv =
+  SelfAttention::Gradient dqkv =
       attention_.backward(std::exchange(middle.x, {}), std::exchange(tape.attention, {}), pass);
+  at::Tensor dx = attention_.addInputGradient(std::move(middle.sum), dqkv, pass);
   attention_.addProductGradient(dqkv, tape.input.recalled(), pass);
-  return attention_.addInputGradient(std::move(middle.sum), dqkv, pass);
+  return dx;
 }
 
 int64_t PostNormLayer::tapeBytes(const ChunkSize& chunk) const {

@@ -86,7 +86,7 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
   } else if (fedBias.defined()) {
     kernels::addColumnSum(fedBias, dfed);
   }
-  at::Tensor dup = feedForward_.backward(dfed, std::exchange(tape.feedForward, {}), pass);
+  FeedForward::Gradient dup = feedForward_.backward(dfed, std::exchange(tape.feedForward, {}), pass);
   dfed.reset();
 
   // The gradient of the middle sum: through the feed-forward's norm, and around it.
@@ -101,12 +101,13 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
     dattended = attentionOutputNorm_
                     ->backward(dattended, std::exchange(tape.attentionOutputNorm, {}), {}, attendedBias, pass)
                     .x;
-  const at::Tensor dqkv = attention_.backward(dattended, std::exchange(tape.attention, {}), pass);
+  SelfAttention::Gradient dqkv = attention_.backward(dattended, std::exchange(tape.attention, {}), pass);
   dattended.reset();
   const at::Tensor x = tape.input.recalled();
   if (!attentionNorm_) {
+    at::Tensor dx = attention_.addInputGradient(std::move(middle.sum), dqkv, pass);
     attention_.addProductGradient(dqkv, x, pass);
-    return attention_.addInputGradient(std::move(middle.sum), dqkv, pass);
+    return dx;
   }
   tape.attentionNorm.sum = x;
   dnormed = attention_.addInputGradient({}, dqkv, pass);

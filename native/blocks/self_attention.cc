@@ -69,7 +69,9 @@ at::Tensor SelfAttention::keptHeads(const at::Tensor& rows, const Pass& pass) co
 }
 
 at::Tensor SelfAttention::forward(const at::Tensor& x, const Pass& pass, Tape* tape) const {
-  at::Tensor qkv = qkv_.forward(x, pass);
+  Tape kept;
+  const bool save = tape != nullptr;
+  at::Tensor qkv = qkv_.forward(x, pass, save ? &kept.qkvRows : nullptr);
   at::Tensor ready = prepared(qkv, pass);
   kernels::Attention attention;
   if (disentangled_) {
@@ -79,15 +81,21 @@ at::Tensor SelfAttention::forward(const at::Tensor& x, const Pass& pass, Tape* t
         kernels::attention(ready, pass.sequences(), options_.form, distances(pass), dropout_.key(pass));
   }
   ready.reset();
-  at::Tensor y = output_.product(keptHeads(attention.out, pass), pass);
-  if (tape != nullptr) *tape = {std::move(qkv), std::move(attention)};
+  at::Tensor y = output_.product(keptHeads(attention.out, pass), pass, save ? &kept.outputRows : nullptr);
+  if (!save) return y;
+  kept.qkv = std::move(qkv);
+  kept.attention = std::move(attention);
+  *tape = std::move(kept);
   return y;
 }
 
-at::Tensor SelfAttention::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
-  at::Tensor dheads = keptHeads(output_.inputGradient(dy, pass), pass);
-  output_.addWeightGradient(dy, keptHeads(tape.attention.out, pass), pass);
-  if (disentangled_) return disentangled_->backward(dheads, tape.qkv, qkv_, pass, dropout_.key(pass));
+SelfAttention::Gradient SelfAttention::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
+  at::Tensor dheads = keptHeads(output_.inputGradient(dy, pass, &tape.outputRows), pass);
+  output_.addWeightGradient(dy, keptHeads(tape.attention.out, pass), pass, tape.outputRows);
+  tape.outputRows = {};
+  if (disentangled_)
+    return {disentangled_->backward(dheads, tape.qkv, qkv_, pass, dropout_.key(pass)),
+            std::move(tape.qkvRows)};
   const at::Tensor distanceGradient =
       options_.distanceBias ? options_.distanceBias->zeroGradient(pass) : at::Tensor();
   // Without norms, the tape has the rows as they were written over.
@@ -97,25 +105,28 @@ at::Tensor SelfAttention::backward(const at::Tensor& dy, Tape tape, const Pass& 
   if (options_.distanceBias) options_.distanceBias->addGradient(distanceGradient, pass);
   tape.attention = {};
   dheads.reset();
-  return kernels::preparedHeadsBackward(dqkv, tape.qkv, layout(), norms(pass),
+  dqkv = kernels::preparedHeadsBackward(dqkv, tape.qkv, layout(), norms(pass),
                                         options_.rotary ? options_.rotary->of(pass) : kernels::Rotation{},
                                         queryNorm_ ? pass.gradient(*queryNorm_) : at::Tensor(),
                                         keyNorm_ ? pass.gradient(*keyNorm_) : at::Tensor());
+  return {std::move(dqkv), std::move(tape.qkvRows)};
 }
 
-at::Tensor SelfAttention::addInputGradient(at::Tensor dx, const at::Tensor& dqkv, const Pass& pass) const {
-  return qkv_.addInputGradient(std::move(dx), dqkv, pass);
+at::Tensor SelfAttention::addInputGradient(at::Tensor dx, Gradient& dqkv, const Pass& pass) const {
+  return qkv_.addInputGradient(std::move(dx), dqkv.qkv, pass, &dqkv.rows);
 }
 
-void SelfAttention::addProductGradient(const at::Tensor& dqkv, const at::Tensor& x, const Pass& pass) const {
-  qkv_.addWeightGradient(dqkv, x, pass);
-  if (const at::Tensor bias = qkv_.biasGradient(pass); bias.defined()) kernels::addColumnSum(bias, dqkv);
+void SelfAttention::addProductGradient(const Gradient& dqkv, const at::Tensor& x, const Pass& pass) const {
+  qkv_.addWeightGradient(dqkv.qkv, x, pass, dqkv.rows);
+  if (const at::Tensor bias = qkv_.biasGradient(pass); bias.defined()) kernels::addColumnSum(bias, dqkv.qkv);
 }
 
 int64_t SelfAttention::tapeBytes(const ChunkSize& chunk) const {
   // Queries, keys and values, what attention gives, and its normalizer of each head.
   const kernels::AttentionForm& form = options_.form;
-  return chunk.tokens * ((form.columns() + form.heads * form.size) * chunk.element + form.heads * chunk.wide);
+  return chunk.tokens *
+             ((form.columns() + form.heads * form.size) * chunk.element + form.heads * chunk.wide) +
+         qkv_.rowsBytes(chunk) + output_.rowsBytes(chunk);
 }
 
 }  // namespace gradcache

@@ -39,6 +39,12 @@ class SelfAttention {
   struct Tape {
     at::Tensor qkv;  // as attention takes it; with norms of heads, as they take it
     kernels::Attention attention;
+    AdapterRows qkvRows, outputRows;
+  };
+  // Of queries, keys and values.
+  struct Gradient {
+    at::Tensor qkv;
+    AdapterRows rows;
   };
   SelfAttention(const Names& names, const Options& options, Builder& builder);
 
@@ -52,11 +58,11 @@ class SelfAttention {
   at::Tensor outputBiasGradient(const Pass& pass) const { return output_.biasGradient(pass); }
 
   // The gradient of queries, keys and values. Adds to all gradients but those of their product.
-  at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const;
+  Gradient backward(const at::Tensor& dy, Tape tape, const Pass& pass) const;
   // From that: dx + dL/dx, written over dx; dL/dx where dx is undefined.
-  at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dqkv, const Pass& pass) const;
+  at::Tensor addInputGradient(at::Tensor dx, Gradient& dqkv, const Pass& pass) const;
   // Adds to the gradients of the product, whose input was x.
-  void addProductGradient(const at::Tensor& dqkv, const at::Tensor& x, const Pass& pass) const;
+  void addProductGradient(const Gradient& dqkv, const at::Tensor& x, const Pass& pass) const;
 
   int64_t tapeBytes(const ChunkSize& chunk) const;
 

@@ -1,6 +1,8 @@
 // Shared by the attention kernels: how sequences are dealt to blocks, and rows of one head in shared memory.
 #pragma once
 
+#include <algorithm>
+
 #include "cuda/attention_tiles.cuh"
 #include "cuda/common.cuh"
 #include "cuda/kernels.h"
@@ -11,33 +13,41 @@ using bfloat16 = __nv_bfloat16;
 
 constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
-constexpr int kWarpsMost = 8;  // of a block; each owns 16 rows
+
+// The most warps of a block, each with 16 rows.
+template <int kSize>
+constexpr int kWarpsMost = kSize <= 64 ? 8 : 4;
+
+// Kernels of a general form (kGeneral) know fewer heads of keys than of queries, and queries that do not see
+// every key; the others keep what that costs out of their loops.
 
 // With a bias the dropout's bits are always drawn: a threshold of zero keeps everything.
 enum Mode { kPlain, kDropout, kDropoutAndBias };
 
 struct AttentionWork {
   const int32_t* offsets;
-  int32_t sequences, heads, longest;
-  int32_t above, upTo;  // this launch takes the sequences of these lengths
+  int32_t sequences, heads, keyHeads, longest;
+  int32_t before, after;  // a query sees the keys from `before` places before its own to `after` behind it
+  int32_t above, upTo;    // this launch takes the sequences of these lengths
   int64_t tokens;
   float scale;
   DropoutKey key;
   const bfloat16* distanceBias;
 };
 
-// A block's 16 * warps rows of one head of one sequence: rows first, first + 1, ... of the `length` from
-// token `begin`.
+// A block's rows of one head of one sequence: rows first, first + 1, ... of the `length` from token `begin`.
 struct AttentionItem {
   int begin, length, head, first;
 };
 
-// Deals the items to the grid and calls body(item) for each of this block's. A warp looks at 32 of them at a
-// time, so that what belongs to another launch costs next to nothing; every warp of a block finds the same.
+// Deals the items, of `rows` rows each and as many heads as are given, to the grid, and calls body(item) for
+// each of this block's. A warp looks at 32 of them at a time, so that what belongs to another launch costs
+// next to nothing; every warp of a block finds the same.
 template <class Body>
-__device__ __forceinline__ void forEachItem(const AttentionWork& work, Body body) {
-  const uint32_t lane = threadIdx.x & 31, rows = blockDim.x / 2;
-  const uint32_t blocks = (work.upTo + rows - 1) / rows, heads = work.heads;
+__device__ __forceinline__ void forEachItem(const AttentionWork& work, uint32_t heads, uint32_t rows,
+                                            Body body) {
+  const uint32_t lane = threadIdx.x & 31;
+  const uint32_t blocks = (work.upTo + rows - 1) / rows;
   const uint32_t count = work.sequences * blocks * heads;
   for (uint32_t base = blockIdx.x; base < count; base += 32 * gridDim.x) {
     const uint32_t index = base + lane * gridDim.x;
@@ -59,6 +69,32 @@ __device__ __forceinline__ void forEachItem(const AttentionWork& work, Body body
   }
 }
 
+// Tiles of 16 rows.
+struct TileRange {
+  int begin, end;
+};
+
+// Which of `count` tiles of keys, the first of which is at `start`, some of the 16 queries from `first` on
+// see.
+__device__ __forceinline__ TileRange keyTilesOf(const AttentionWork& work, int first, int start, int count) {
+  return {max(0, (first - work.before - start) >> 4),
+          min(count, ((first + 15 + work.after - start) >> 4) + 1)};
+}
+// Which of such tiles of queries see some of the 16 keys from `first` on.
+__device__ __forceinline__ TileRange queryTilesOf(const AttentionWork& work, int first, int start,
+                                                  int count) {
+  return {max(0, (first - work.after - start) >> 4),
+          min(count, ((first + 15 + work.before - start) >> 4) + 1)};
+}
+__device__ __forceinline__ bool sees(const AttentionWork& work, int query, int key) {
+  const int distance = key - query;
+  return distance <= work.after && distance >= -work.before;
+}
+// Whether all of the 16 queries from `query` on see all of the 16 keys from `key` on.
+__device__ __forceinline__ bool allSeeAll(const AttentionWork& work, int query, int key) {
+  return key + 15 - query <= work.after && query + 15 - key <= work.before;
+}
+
 // Rows of one head in shared memory: kSize bfloat16 each, in 16-byte pieces whose order is permuted row by
 // row so that eight rows' pieces of one column lie in different banks.
 template <int kSize>
@@ -66,7 +102,7 @@ struct HeadRows {
   static constexpr int kBytes = 2 * kSize, kPieces = kSize / 8;
 
   __device__ static __forceinline__ uint32_t place(int row, int piece) {
-    return row * kBytes + ((piece ^ (kSize == 64 ? (row & 7) : ((row >> 1) & 3))) << 4);
+    return row * kBytes + ((piece ^ (kSize >= 64 ? (row & 7) : ((row >> 1) & 3))) << 4);
   }
 
   // The offset for 16 rows. Add 16 * t * kBytes for the t-th sixteen rows, exclusive-or 32 * k for the k-th
@@ -81,7 +117,7 @@ struct HeadRows {
   // lane's piece in each turn, from its place in the first: the permutation comes round every eight rows.
   static constexpr int kRowsATurn = 32 / kPieces, kTurns = 16 / kRowsATurn;
   __device__ static __forceinline__ uint32_t ofTurn(uint32_t first, int turn) {
-    return (first ^ (kSize == 64 && turn % 2 ? 64 : 0)) + turn * kRowsATurn * kBytes;
+    return (first ^ (kSize >= 64 ? (turn * kRowsATurn & 7) << 4 : 0)) + turn * kRowsATurn * kBytes;
   }
 
   // A warp's copy of 16 rows of a matrix with `stride` elements a row; zeros from row `present` on.
@@ -120,31 +156,74 @@ struct HeadRows {
   }
 };
 
+// Where a block's queries, from `first` on, find keys, kKeys at a time: stages from `begin` to `end`.
+template <int kKeys, bool kGeneral>
+struct KeyStages {
+  int begin = 0, end;
+
+  __device__ __forceinline__ KeyStages(const AttentionWork& work, const AttentionItem& item, int rows)
+      : end((item.length + kKeys - 1) / kKeys) {
+    if (!kGeneral) return;
+    begin = max(0, item.first - work.before) / kKeys;
+    end = min(end, (item.first + rows - 1 + work.after) / kKeys + 1);
+  }
+};
+
+// Begins the copy of a stage of keys, and behind them their values, into one of two places. Tiles of 16 keys
+// go to the warps in turn.
+template <int kSize, int kKeys>
+__device__ __forceinline__ void copyKeys(uint32_t keys, const bfloat16* source, int stage, int length,
+                                         int stride, int keyHidden) {
+  using Rows = HeadRows<kSize>;
+  constexpr int kTileBytes = 16 * Rows::kBytes, kKeyBytes = kKeys * Rows::kBytes;
+  const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
+  for (int tile = threadIdx.x / 32; tile < kKeys / 16; tile += blockDim.x / 32) {
+    const int first = stage * kKeys + tile * 16;
+    if (first >= length) break;
+    const bfloat16* rows = source + int64_t{first} * stride;
+    Rows::copy(target + tile * kTileBytes, rows, stride, length - first);
+    Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + keyHidden, stride, length - first);
+  }
+  commitCopies();
+}
+
 // The launches that cover all lengths: sequences much shorter than the longest get blocks of their own size.
-// `body` is called with (above, upTo, warps) and returns a cudaError_t.
+// Beyond `whole` tokens backward takes two kernels. `body` is called with (above, upTo, tiles) and returns a
+// cudaError_t.
 template <class Body>
-int forEachLengthClass(const GradcacheSequences& s, Body body) {
+int forEachLengthClass(const GradcacheSequences& s, int whole, Body body) {
   const double mean = static_cast<double>(s.tokens) / s.sequences;
   int above = 0;
   auto run = [&](int upTo) {
-    const int tiles = (upTo + 15) / 16;
-    const int code = body(above, upTo, tiles < kWarpsMost ? tiles : kWarpsMost);
+    const int code = body(above, upTo, (upTo + 15) / 16);
     above = upTo;
     return code;
   };
-  for (int bound : {32, 64, 128}) {
-    // Worth a launch only where many sequences are as short; beyond 128 tokens backward takes two kernels.
-    const bool apart = bound == 128 ? s.longest > bound : 4 * bound <= 3 * s.longest;
+  for (int bound : {32, 64, whole}) {
+    bound = std::min(bound, whole);
+    if (bound <= above) continue;
+    // Worth a launch only where many sequences are as short.
+    const bool apart = bound == whole ? s.longest > bound : 4 * bound <= 3 * s.longest;
     if (!apart || mean >= 1.25 * bound) continue;
     if (int code = run(bound)) return code;
   }
   return run(s.longest);
 }
 
-// Enqueues as many blocks as the device holds at a time, or one an item where that is fewer.
+// How many tiles of 16 rows a block, which takes at most `most`, has where a sequence has `tiles` of them.
+template <int kSize>
+int tilesOfBlock(int tiles, int most) {
+  if (tiles <= most) return tiles;
+  if (kSize <= 64) return most;
+  const int blocks = (tiles + most - 1) / most;
+  return (tiles + blocks - 1) / blocks;
+}
+
+// Enqueues as many blocks as the device holds at a time, or one an item where that is fewer: items of `rows`
+// rows, of `heads` heads.
 template <class... Parameters, class... Arguments>
-int launchAttention(void (*kernel)(AttentionWork, Parameters...), const AttentionWork& work, int warps,
-                    int bytes, void* stream, Arguments... arguments) {
+int launchAttention(void (*kernel)(AttentionWork, Parameters...), const AttentionWork& work, int heads,
+                    int rows, int warps, int bytes, void* stream, Arguments... arguments) {
   int device = 0, processors = 0, resident = 0;
   cudaError_t code = cudaGetDevice(&device);
   if (code == cudaSuccess) code = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
@@ -156,8 +235,7 @@ int launchAttention(void (*kernel)(AttentionWork, Parameters...), const Attentio
   if (code == cudaSuccess)
     code = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, 32 * warps, bytes);
   if (code != cudaSuccess) return code;
-  const int64_t items =
-      int64_t{1} * work.sequences * work.heads * ((work.upTo + 16 * warps - 1) / (16 * warps));
+  const int64_t items = int64_t{1} * work.sequences * heads * ((work.upTo + rows - 1) / rows);
   if (resident == 0 || items > INT32_MAX) return cudaErrorInvalidConfiguration;
   const int64_t most = int64_t{1} * processors * resident;
   cudaLaunchConfig_t config{};
@@ -170,12 +248,30 @@ int launchAttention(void (*kernel)(AttentionWork, Parameters...), const Attentio
 
 inline AttentionWork attentionWork(const GradcacheSequences& s, const void* distanceBias, float scale,
                                    const DropoutKey& key) {
-  return {s.offsets, s.sequences, s.heads, s.longest, 0,
-          s.longest, s.tokens,    scale,   key,       static_cast<const bfloat16*>(distanceBias)};
+  AttentionWork work{};
+  work.offsets = s.offsets;
+  work.sequences = s.sequences;
+  work.heads = s.heads;
+  work.keyHeads = s.keyHeads;
+  work.longest = work.upTo = s.longest;
+  work.before = std::min(s.before, s.longest);
+  work.after = std::min(s.after, s.longest);
+  work.tokens = s.tokens;
+  work.scale = scale;
+  work.key = key;
+  work.distanceBias = static_cast<const bfloat16*>(distanceBias);
+  return work;
 }
 
 inline Mode attentionMode(const AttentionWork& work) {
   return work.distanceBias ? kDropoutAndBias : work.key.active() ? kDropout : kPlain;
 }
+
+// Whether there are fewer heads of keys, or some query does not see every key of its sequence.
+inline bool isGeneral(const GradcacheSequences& s) {
+  return s.keyHeads < s.heads || s.before < s.longest - 1 || s.after < s.longest - 1;
+}
+
+cudaError_t checkSequences(const GradcacheSequences* s, const void* distanceBias, const DropoutKey& key);
 
 }  // namespace gradcache::kernels::cuda

@@ -8,46 +8,51 @@ namespace gradcache::kernels::cuda {
 
 namespace {
 
-template <int kSize, Mode kMode, int kTiles>
-__global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
-                             kTiles == 2 ? 8 : 2) void attentionForward(AttentionWork work,
-                                                                        const bfloat16* __restrict__ qkv,
-                                                                        bfloat16* __restrict__ out,
-                                                                        float* __restrict__ normalizer) {
+// Keys that a warp meets at a time, in tiles of 16, and how large blocks are and how many a multiprocessor
+// holds, which bounds a thread's registers.
+template <int kSize, int kTiles>
+struct ForwardShape {
+  static constexpr int kThreads = kSize <= 64 && kTiles == 2 ? 64 : 32 * kWarpsMost<kSize>;
+  static constexpr int kBlocks = kSize == 128 ? 4 : kSize <= 64 && kTiles == 2 ? 8 : 2;
+};
+
+template <int kSize, Mode kMode, bool kGeneral, int kTiles>
+__global__ __launch_bounds__(
+    ForwardShape<kSize, kTiles>::kThreads,
+    ForwardShape<kSize, kTiles>::kBlocks) void attentionForward(AttentionWork work,
+                                                                const bfloat16* __restrict__ qkv,
+                                                                bfloat16* __restrict__ out,
+                                                                float* __restrict__ normalizer) {
   using Rows = HeadRows<kSize>;
   constexpr int kTileBytes = 16 * Rows::kBytes, kKeys = 16 * kTiles, kKeyBytes = kTiles * kTileBytes;
   extern __shared__ __align__(128) unsigned char memory[];
   const int lane = threadIdx.x & 31, warp = threadIdx.x / 32, g = lane >> 2, c = lane & 3;
+  const int rows = blockDim.x / 2;
   const uint32_t queries = sharedAddress(memory), own = queries + warp * kTileBytes;
-  const uint32_t keys = queries + (blockDim.x / 2) * Rows::kBytes;  // two stages of keys, then values
+  const uint32_t keys = queries + rows * Rows::kBytes;  // two stages of keys, then values
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
-  const int hidden = work.heads * kSize, stride = 3 * hidden;
+  const int hidden = work.heads * kSize, keyHidden = (kGeneral ? work.keyHeads : work.heads) * kSize;
+  const int stride = hidden + 2 * keyHidden;
+  const int group = kGeneral ? work.heads / work.keyHeads : 1;
   const float scaleLog2 = work.scale * kLog2e;
   const uint32_t highThreshold = work.key.threshold << 16;
   // Scores are kept as products; with a bias they are scaled as they are added to it.
   const float unit = kMode == kDropoutAndBias ? 1.0f : scaleLog2;
 
-  forEachItem(work, [&](const AttentionItem& item) {
-    const bfloat16* source = qkv + int64_t{item.begin} * stride + item.head * kSize;
-    const int stages = (item.length + kKeys - 1) / kKeys;
-    // Tiles of 16 keys go to the warps in turn.
+  forEachItem(work, work.heads, rows, [&](const AttentionItem& item) {
+    const bfloat16* sequence = qkv + int64_t{item.begin} * stride;
+    const bfloat16* source = sequence + item.head * kSize;
+    const bfloat16* keySource = sequence + hidden + item.head / group * kSize;
+    const KeyStages<kKeys, kGeneral> stages(work, item, rows);
     auto copyStage = [&](int stage) {
-      const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
-      for (int tile = warp; tile < kTiles; tile += blockDim.x / 32) {
-        const int first = stage * kKeys + tile * 16;
-        if (first >= item.length) break;
-        const bfloat16* rows = source + int64_t{first} * stride + hidden;
-        Rows::copy(target + tile * kTileBytes, rows, stride, item.length - first);
-        Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + hidden, stride, item.length - first);
-      }
-      commitCopies();
+      copyKeys<kSize, kKeys>(keys, keySource, stage, item.length, stride, keyHidden);
     };
     const int ownFirst = item.first + warp * 16, query = ownFirst + g;  // and query + 8
     const bool busy = ownFirst < item.length;
     __syncthreads();  // the previous item's rows are no longer read
     if (busy) Rows::copy(own, source + int64_t{ownFirst} * stride, stride, item.length - ownFirst);
-    copyStage(0);
-    if (stages > 1) copyStage(1);
+    copyStage(stages.begin);
+    if (stages.begin + 1 < stages.end) copyStage(stages.begin + 1);
 
     const uint32_t token = item.begin + query;
     uint32_t hash[2] = {};
@@ -58,8 +63,8 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
     float o[kSize / 8][4] = {};
     float largest[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
 
-    for (int stage = 0; stage < stages; ++stage) {
-      if (stage + 1 < stages) {
+    for (int stage = stages.begin; stage < stages.end; ++stage) {
+      if (stage + 1 < stages.end) {
         waitForCopies<1>();
       } else {
         waitForCopies<0>();
@@ -68,7 +73,9 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
       if (busy) {
         const uint32_t k = keys + (stage & 1) * 2 * kKeyBytes, v = k + kKeyBytes;
         const int left = item.length - stage * kKeys;
-        const int tiles = min((left + 15) / 16, kTiles);
+        TileRange tiles{0, min((left + 15) / 16, kTiles)};
+        if (kGeneral) tiles = keyTilesOf(work, ownFirst, stage * kKeys, tiles.end);
+        auto skips = [&](int t) { return (kGeneral && t < tiles.begin) || t >= tiles.end; };
         float s[2 * kTiles][4] = {};
 #pragma unroll
         for (int step = 0; step < kSize / 16; ++step) {
@@ -76,7 +83,7 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
           loadMatrices(a, own + (rowsFirst ^ step * 32));
 #pragma unroll
           for (int t = 0; t < kTiles; ++t) {
-            if (t < tiles) {
+            if (!skips(t)) {
               uint32_t b[4];
               loadMatrices(b, k + t * kTileBytes + (columnsFirst ^ step * 32));
               multiplyAdd(s[2 * t], a, b[0], b[1]);
@@ -87,14 +94,16 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
         float before[2] = {largest[0], largest[1]};
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
-          if (t >= tiles) continue;
+          if (skips(t)) continue;
           const bool ragged = 16 * (t + 1) > left;
+          const bool cut = kGeneral && !allSeeAll(work, ownFirst, stage * kKeys + t * 16);
 #pragma unroll
           for (int n = 2 * t; n < 2 * t + 2; ++n) {
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
               const int key = 8 * n + 2 * c + (e & 1);
-              if (ragged && key >= left) {
+              if ((ragged && key >= left) ||
+                  (cut && !sees(work, query + (e >> 1) * 8, stage * kKeys + key))) {
                 s[n][e] = -INFINITY;
               } else if (kMode == kDropoutAndBias) {
                 // A query beyond the sequence's end has no bias of its own; any will do.
@@ -113,11 +122,12 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
         for (int r = 0; r < 2; ++r) {
           largest[r] = fmaxf(largest[r], __shfl_xor_sync(0xffffffffu, largest[r], 1));
           largest[r] = fmaxf(largest[r], __shfl_xor_sync(0xffffffffu, largest[r], 2));
-          // A bias of minus infinity for all of these keys must not make NaN of the sums so far.
-          const bool nothing = kMode == kDropoutAndBias && largest[r] == -INFINITY;
+          // Where a query sees none of these keys, or their bias is minus infinity, the sums so far must not
+          // become NaN.
+          const bool nothing = (kGeneral || kMode == kDropoutAndBias) && largest[r] == -INFINITY;
           shift[r] = nothing ? 0.0f : -largest[r] * unit;
         }
-        if (stage > 0) {
+        if (stage > stages.begin) {
           const float shrink[2] = {powerOfTwo(fmaf(before[0], unit, shift[0])),
                                    powerOfTwo(fmaf(before[1], unit, shift[1]))};
           total[0] *= shrink[0];
@@ -130,7 +140,7 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
         }
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
-          if (t >= tiles) continue;
+          if (skips(t)) continue;
           uint32_t p[4];
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
@@ -158,7 +168,7 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
           }
         }
       }
-      if (stage + 2 < stages) {
+      if (stage + 2 < stages.end) {
         __syncthreads();
         copyStage(stage + 2);
       }
@@ -179,16 +189,27 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
   });
 }
 
-template <int kSize, Mode kMode>
+template <int kSize, Mode kMode, bool kGeneral, int kTiles>
+int launch(const AttentionWork& work, int warps, void* stream, const void* qkv, void* out,
+           float* normalizer) {
+  constexpr int kKeys = 16 * kTiles;
+  const int stages = work.upTo <= kKeys ? 1 : 2, rows = 16 * warps;
+  const int bytes = (rows + 2 * stages * kKeys) * HeadRows<kSize>::kBytes;
+  return launchAttention(attentionForward<kSize, kMode, kGeneral, kTiles>, work, work.heads, rows, warps,
+                         bytes, stream, static_cast<const bfloat16*>(qkv), static_cast<bfloat16*>(out),
+                         normalizer);
+}
+
+template <int kSize, Mode kMode, bool kGeneral>
 int forward(const GradcacheSequences& s, AttentionWork work, const void* qkv, void* out, float* normalizer) {
-  return forEachLengthClass(s, [&](int above, int upTo, int warps) {
+  return forEachLengthClass(s, 128, [&](int above, int upTo, int tiles) {
     work.above = above;
     work.upTo = upTo;
-    const int keys = upTo <= 32 ? 32 : upTo <= 64 ? 64 : 128;
-    const int bytes = (16 * warps + 2 * keys) * HeadRows<kSize>::kBytes;
-    auto* kernel = upTo <= 32 ? attentionForward<kSize, kMode, 2> : attentionForward<kSize, kMode, 4>;
-    return launchAttention(kernel, work, warps, bytes, s.stream, static_cast<const bfloat16*>(qkv),
-                           static_cast<bfloat16*>(out), normalizer);
+    const int warps = tilesOfBlock<kSize>(tiles, kWarpsMost<kSize>);
+    if constexpr (kSize <= 64) {
+      if (upTo > 32) return launch<kSize, kMode, kGeneral, 4>(work, warps, s.stream, qkv, out, normalizer);
+    }
+    return launch<kSize, kMode, kGeneral, 2>(work, warps, s.stream, qkv, out, normalizer);
   });
 }
 
@@ -197,28 +218,51 @@ int forward(const GradcacheSequences& s, const AttentionWork& work, const void* 
             float* normalizer) {
   switch (attentionMode(work)) {
     case kPlain:
-      return forward<kSize, kPlain>(s, work, qkv, out, normalizer);
+      return forward<kSize, kPlain, false>(s, work, qkv, out, normalizer);
     case kDropout:
-      return forward<kSize, kDropout>(s, work, qkv, out, normalizer);
+      return forward<kSize, kDropout, false>(s, work, qkv, out, normalizer);
     default:
-      return forward<kSize, kDropoutAndBias>(s, work, qkv, out, normalizer);
+      return forward<kSize, kDropoutAndBias, false>(s, work, qkv, out, normalizer);
   }
 }
 
 }  // namespace
 
+cudaError_t checkSequences(const GradcacheSequences* s, const void* distanceBias, const DropoutKey& key) {
+  const bool valid =
+      s && s->sequences >= 0 && s->tokens >= 0 && s->heads > 0 && s->keyHeads > 0 &&
+      s->heads % s->keyHeads == 0 && s->before >= 0 && s->after >= 0 &&
+      s->longest <= gradcache_attention_longest(s->size, isGeneral(*s), distanceBias || key.active());
+  return valid ? cudaSuccess : cudaErrorInvalidValue;
+}
+
 }  // namespace gradcache::kernels::cuda
 
 // Any length works; beyond this nobody has looked.
-extern "C" int gradcache_attention_longest(int32_t size) { return size == 32 || size == 64 ? 8192 : 0; }
+extern "C" int gradcache_attention_longest(int32_t size, int32_t general, int32_t dropped) {
+  const bool taken = size == 32                   ? !general
+                     : size == 64                 ? !(general && dropped)
+                     : size == 128 || size == 256 ? !dropped
+                                                  : false;
+  return taken ? 8192 : 0;
+}
 
 extern "C" int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv,
                                            const void* distanceBias, float scale, gradcache::DropoutKey key,
                                            void* out, float* normalizer) {
   using namespace gradcache::kernels::cuda;
-  if (s->longest > gradcache_attention_longest(s->size)) return cudaErrorInvalidValue;
+  if (cudaError_t error = checkSequences(s, distanceBias, key)) return error;
   if (s->sequences == 0 || s->tokens == 0) return cudaSuccess;
   const AttentionWork work = attentionWork(*s, distanceBias, scale, key);
-  return s->size == 64 ? forward<64>(*s, work, qkv, out, normalizer)
-                       : forward<32>(*s, work, qkv, out, normalizer);
+  switch (s->size) {
+    case 32:
+      return forward<32>(*s, work, qkv, out, normalizer);
+    case 64:
+      return isGeneral(*s) ? forward<64, kPlain, true>(*s, work, qkv, out, normalizer)
+                           : forward<64>(*s, work, qkv, out, normalizer);
+    case 128:
+      return forward<128, kPlain, true>(*s, work, qkv, out, normalizer);
+    default:
+      return forward<256, kPlain, true>(*s, work, qkv, out, normalizer);
+  }
 }

@@ -156,22 +156,27 @@ int gradcache_pool_backward(const GradcacheRows* rows, const int32_t* offsets, i
                             GradcachePooling pooling, const float* dy, const float* y, const float* norms,
                             const int32_t* argmax, void* dx);
 
-/* Attention over packed sequences of at most gradcache_attention_longest() tokens, bfloat16, heads of 32
- * or 64. */
+/* Attention over packed sequences of at most gradcache_attention_longest() tokens, bfloat16. Each of the
+ * keyHeads heads of keys and of values serves heads / keyHeads heads of queries, neighbours. A query sees the
+ * keys from `before` places before its own to `after` behind it. */
 typedef struct {
-  const int32_t* offsets;                  /* [sequences + 1] */
-  int32_t sequences, longest, heads, size; /* size: of one head */
+  const int32_t* offsets; /* [sequences + 1] */
+  int32_t sequences, longest, heads, keyHeads;
+  int32_t size;          /* of one head */
+  int32_t before, after; /* at least 0; longest - 1 or more: all that there are */
   int64_t tokens;
   void* stream;
 } GradcacheSequences;
 
-int gradcache_attention_longest(int32_t size);
-/* qkv [tokens, 3 * heads * size]; out [tokens, heads * size]; normalizer [heads, tokens] float32: log of the
- * softmax's denominator. distanceBias [heads, 2 * longest - 1] bfloat16 or null. The dropout's row is token *
- * heads + head, its column the key's place in the sequence. */
+/* 0: there is no kernel for heads of this size. general: there are fewer heads of keys, or some query does
+ * not see every key; dropped: there is dropout or a distance bias. */
+int gradcache_attention_longest(int32_t size, int32_t general, int32_t dropped);
+/* qkv [tokens, (heads + 2 * keyHeads) * size]; out [tokens, heads * size]; normalizer [heads, tokens]
+ * float32: log of the softmax's denominator. distanceBias [heads, 2 * longest - 1] bfloat16 or null. The
+ * dropout's row is token * heads + head, its column the key's place in the sequence. */
 int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv, const void* distanceBias,
                                 float scale, gradcache::DropoutKey key, void* out, float* normalizer);
-/* dqkv [tokens, 3 * heads * size]. */
+/* dqkv, of qkv's shape. */
 int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv,
                                  const void* out, const float* normalizer, const void* distanceBias,
                                  float scale, gradcache::DropoutKey key, void* dqkv);

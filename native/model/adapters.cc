@@ -7,7 +7,20 @@
 
 namespace gradcache {
 
-Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in) {
+namespace {
+
+// [x | A x] times [W | scale * B] is one product in which the adapter costs as many columns as it has ranks,
+// and a copy of x; a product of its own reads and writes all of y. So it pays where y is so many times as
+// wide as x.
+constexpr int64_t kWideOutput = 2;
+constexpr int64_t kColumnsOfRow = 8;  // rows of bfloat16 begin at multiples of 16 bytes
+
+int64_t filledUp(int64_t ranks) { return (ranks + kColumnsOfRow - 1) / kColumnsOfRow * kColumnsOfRow; }
+
+}  // namespace
+
+Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in, ParameterId matrix)
+    : in_(in), matrix_(matrix) {
   std::vector<ParameterSpec> joined, others;
   int64_t column = 0;
   for (const auto& [name, out] : parts) {
@@ -24,62 +37,82 @@ Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, in
     dropsOut_ |= options->dropout > 0;
   }
   if (joined.empty()) return;
+  columns_ = filledUp(ranks_);
   a_ = list.add(std::move(joined));
   for (size_t k = 0; k < others.size(); ++k) adapters_[k].b = list.add({std::move(others[k])});
-}
-
-at::Tensor Adapters::reduced(const Adapter& adapter, const at::Tensor& x, const Pass& pass) const {
-  const at::Tensor a = pass.weight(a_).narrow(0, adapter.row, adapter.rank);
-  return at::mm(kernels::dropout(x, adapter.dropout.key(pass)), a.t());
-}
-
-at::Tensor Adapters::reducedGradient(const at::Tensor& dy, const Pass& pass) const {
-  at::Tensor all = at::empty({dy.size(0), ranks_}, dy.options());
+  if (column < kWideOutput * in || !list.isFrozen(matrix)) return;
+  list.widen(matrix, columns_);
   for (const Adapter& adapter : adapters_)
-    all.narrow(1, adapter.row, adapter.rank)
-        .addmm_(columnsOf(adapter, dy), pass.weight(adapter.b), 0, adapter.scale);
+    list.place(matrix, {adapter.b, adapter.column, adapter.row, adapter.scale});
+}
+
+at::Tensor Adapters::emptyRows(const at::Tensor& like) const {
+  // What fills the rows up meets weights of 0, and must be finite.
+  return columns_ == ranks_ ? at::empty({like.size(0), columns_}, like.options())
+                            : at::zeros({like.size(0), columns_}, like.options());
+}
+
+at::Tensor Adapters::reduced(const at::Tensor& x, const Pass& pass) const {
+  at::Tensor all = emptyRows(x);
+  const at::Tensor a = pass.weight(a_);
+  if (together(pass)) {
+    at::Tensor target = all.narrow(1, 0, ranks_);
+    at::mm_out(target, x, a.t());
+    return all;
+  }
+  for (const Adapter& adapter : adapters_) {
+    at::Tensor target = ranksOf(adapter, all);
+    at::mm_out(target, kernels::dropout(x, adapter.dropout.key(pass)),
+               a.narrow(0, adapter.row, adapter.rank).t());
+  }
   return all;
 }
 
-void Adapters::addOutput(const at::Tensor& y, const at::Tensor& x, const Pass& pass) const {
-  if (adapters_.empty()) return;
-  const bool together = !(pass.dropout && dropsOut_);
-  const at::Tensor all = together ? at::mm(x, pass.weight(a_).t()) : at::Tensor();
-  for (const Adapter& adapter : adapters_) {
-    const at::Tensor own = together ? all.narrow(1, adapter.row, adapter.rank) : reduced(adapter, x, pass);
-    columnsOf(adapter, y).addmm_(own, pass.weight(adapter.b).t(), 1, adapter.scale);
-  }
+void Adapters::addOutput(const at::Tensor& y, const at::Tensor& reduced, const Pass& pass) const {
+  for (const Adapter& adapter : adapters_)
+    columnsOf(adapter, y).addmm_(ranksOf(adapter, reduced), pass.weight(adapter.b).t(), 1, adapter.scale);
 }
 
-void Adapters::addInputGradient(const at::Tensor& dx, const at::Tensor& dy, const Pass& pass) const {
-  if (adapters_.empty()) return;
-  const at::Tensor all = reducedGradient(dy, pass), a = pass.weight(a_);
-  if (!(pass.dropout && dropsOut_)) {
-    dx.addmm_(all, a);
+at::Tensor Adapters::reducedGradient(const at::Tensor& dy, const Pass& pass) const {
+  if (const at::Tensor joined = pass.parameters->widened(matrix_); joined.defined())
+    return at::mm(dy, joined.narrow(1, in_, columns_));
+  at::Tensor all = emptyRows(dy);
+  for (const Adapter& adapter : adapters_)
+    ranksOf(adapter, all).addmm_(columnsOf(adapter, dy), pass.weight(adapter.b), 0, adapter.scale);
+  return all;
+}
+
+void Adapters::addInputGradient(const at::Tensor& dx, const at::Tensor& reducedGradient,
+                                const Pass& pass) const {
+  const at::Tensor a = pass.weight(a_);
+  if (together(pass)) {
+    dx.addmm_(reducedGradient.narrow(1, 0, ranks_), a);
     return;
   }
   for (const Adapter& adapter : adapters_)
-    dx.add_(kernels::dropout(
-        at::mm(all.narrow(1, adapter.row, adapter.rank), a.narrow(0, adapter.row, adapter.rank)),
-        adapter.dropout.key(pass)));
+    dx.add_(
+        kernels::dropout(at::mm(ranksOf(adapter, reducedGradient), a.narrow(0, adapter.row, adapter.rank)),
+                         adapter.dropout.key(pass)));
 }
 
-void Adapters::addWeightGradients(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const {
-  if (adapters_.empty()) return;
-  const bool together = !(pass.dropout && dropsOut_);
-  const at::Tensor& ofA = pass.gradient(a_);
-  const at::Tensor all = ofA.defined() ? reducedGradient(dy, pass) : at::Tensor();
-  if (together && ofA.defined()) addProduct(ofA, all, x);
-  const at::Tensor inputs = together ? at::mm(x, pass.weight(a_).t()) : at::Tensor();
+void Adapters::addWeightGradients(const at::Tensor& dy, const at::Tensor& x, const AdapterRows& rows,
+                                  const Pass& pass) const {
+  if (const at::Tensor& ofA = pass.gradient(a_); ofA.defined()) {
+    const at::Tensor gradient = rows.gradient.defined() ? rows.gradient : reducedGradient(dy, pass);
+    if (together(pass)) {
+      addProduct(ofA, gradient.narrow(1, 0, ranks_), x);
+    } else {
+      for (const Adapter& adapter : adapters_)
+        addProduct(ofA.narrow(0, adapter.row, adapter.rank), ranksOf(adapter, gradient),
+                   kernels::dropout(x, adapter.dropout.key(pass)));
+    }
+  }
+  at::Tensor inputs = rows.reduced;
   for (const Adapter& adapter : adapters_) {
-    const at::Tensor dropped = together ? x : kernels::dropout(x, adapter.dropout.key(pass));
-    if (!together && ofA.defined())
-      addProduct(ofA.narrow(0, adapter.row, adapter.rank), all.narrow(1, adapter.row, adapter.rank), dropped);
-    if (const at::Tensor& ofB = pass.gradient(adapter.b); ofB.defined())
-      addProduct(ofB, columnsOf(adapter, dy),
-                 together ? inputs.narrow(1, adapter.row, adapter.rank)
-                          : at::mm(dropped, pass.weight(a_).narrow(0, adapter.row, adapter.rank).t()),
-                 adapter.scale);
+    const at::Tensor& ofB = pass.gradient(adapter.b);
+    if (!ofB.defined()) continue;
+    if (!inputs.defined()) inputs = reduced(x, pass);
+    addProduct(ofB, columnsOf(adapter, dy), ranksOf(adapter, inputs), adapter.scale);
   }
 }
 

@@ -18,17 +18,34 @@ struct LinearPart {
   int64_t out;
 };
 
+// What the adapters of a product have computed for a chunk and need again. What is undefined is computed
+// anew.
+struct AdapterRows {
+  at::Tensor reduced;   // A drop(x), [T, columns()]
+  at::Tensor gradient;  // scale * B^T dy, [T, columns()]
+};
+
 class Adapters {
  public:
   // Those of `parts` that the list has adapters for: parameters NAME.lora_A.weight [rank, in] and
   // NAME.lora_B.weight [out, rank]. The layers' outputs lie side by side, each of its own `out` columns.
-  Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in);
+  // `matrix` is that of the layers, [all columns, in].
+  Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in, ParameterId matrix);
 
-  // y += scale * B A drop(x), where y is [T, all columns].
-  void addOutput(const at::Tensor& y, const at::Tensor& x, const Pass& pass) const;
-  // dx += the same of dy, backwards.
-  void addInputGradient(const at::Tensor& dx, const at::Tensor& dy, const Pass& pass) const;
-  void addWeightGradients(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
+  bool empty() const { return adapters_.empty(); }
+  // Of what a chunk keeps for its backward: all ranks, and what fills them up.
+  int64_t columns() const { return columns_; }
+
+  // A drop(x) of all.
+  at::Tensor reduced(const at::Tensor& x, const Pass& pass) const;
+  // y += scale * B reduced, where y is [T, all columns].
+  void addOutput(const at::Tensor& y, const at::Tensor& reduced, const Pass& pass) const;
+  // scale * B^T dy of all.
+  at::Tensor reducedGradient(const at::Tensor& dy, const Pass& pass) const;
+  // dx += drop(A^T reducedGradient).
+  void addInputGradient(const at::Tensor& dx, const at::Tensor& reducedGradient, const Pass& pass) const;
+  void addWeightGradients(const at::Tensor& dy, const at::Tensor& x, const AdapterRows& rows,
+                          const Pass& pass) const;
 
  private:
   struct Adapter {
@@ -38,18 +55,21 @@ class Adapters {
     Dropout dropout;
     ParameterId b = 0;
   };
-  // A drop(x) of one adapter, [T, rank].
-  at::Tensor reduced(const Adapter& adapter, const at::Tensor& x, const Pass& pass) const;
-  // scale * B^T dy of all, [T, all ranks].
-  at::Tensor reducedGradient(const at::Tensor& dy, const Pass& pass) const;
-  at::Tensor columnsOf(const Adapter& adapter, const at::Tensor& y) const {
+  bool together(const Pass& pass) const { return !(pass.dropout && dropsOut_); }
+  at::Tensor emptyRows(const at::Tensor& like) const;
+  static at::Tensor columnsOf(const Adapter& adapter, const at::Tensor& y) {
     return y.narrow(1, adapter.column, adapter.out);
   }
+  static at::Tensor ranksOf(const Adapter& adapter, const at::Tensor& rows) {
+    return rows.narrow(1, adapter.row, adapter.rank);
+  }
 
-  int64_t ranks_ = 0;
+  int64_t ranks_ = 0, columns_ = 0;
   bool dropsOut_ = false;
   std::vector<Adapter> adapters_;
   ParameterId a_ = 0;  // [all ranks, in]
+  int64_t in_ = 0;
+  ParameterId matrix_ = 0;
 };
 
 }  // namespace gradcache

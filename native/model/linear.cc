@@ -1,5 +1,7 @@
 #include "model/linear.h"
 
+#include <utility>
+
 #include "model/products.h"
 
 namespace gradcache {
@@ -30,7 +32,7 @@ std::vector<Linear::Part> alike(const std::vector<std::string>& names, int64_t o
 
 Linear::Linear(ParameterList& list, const std::vector<Part>& parts, int64_t in, bool bias,
                const Initial& initial, const Initial& biasInitial)
-    : weight_(list.add(weights(parts, in, initial))), adapters_(list, parts, in) {
+    : weight_(list.add(weights(parts, in, initial))), adapters_(list, parts, in, weight_) {
   if (bias) bias_ = list.add(biases(parts, biasInitial));
 }
 
@@ -38,36 +40,54 @@ Linear::Linear(ParameterList& list, const std::vector<std::string>& names, int64
                const Initial& initial, const Initial& biasInitial)
     : Linear(list, alike(names, out), in, bias, initial, biasInitial) {}
 
-at::Tensor Linear::product(const at::Tensor& x, const Pass& pass) const {
-  at::Tensor y = at::mm(x, weight(pass).t());
-  adapters_.addOutput(y, x, pass);
+at::Tensor Linear::throughMatrix(const at::Tensor& bias, const at::Tensor& x, const Pass& pass,
+                                 AdapterRows* rows) const {
+  const auto times = [&](const at::Tensor& in, const at::Tensor& matrix) {
+    return bias.defined() ? at::addmm(bias, in, matrix.t()) : at::mm(in, matrix.t());
+  };
+  if (adapters_.empty()) return times(x, weight(pass));
+  at::Tensor reduced = adapters_.reduced(x, pass);
+  at::Tensor y;
+  if (const at::Tensor both = joined(pass); both.defined()) {
+    y = times(at::cat({x, reduced}, 1), both);
+  } else {
+    y = times(x, weight(pass));
+    adapters_.addOutput(y, reduced, pass);
+  }
+  if (rows != nullptr) rows->reduced = std::move(reduced);
   return y;
 }
 
-at::Tensor Linear::forward(const at::Tensor& x, const Pass& pass) const {
-  if (!bias_) return product(x, pass);
-  at::Tensor y = at::addmm(bias(pass), x, weight(pass).t());
-  adapters_.addOutput(y, x, pass);
-  return y;
+at::Tensor Linear::product(const at::Tensor& x, const Pass& pass, AdapterRows* rows) const {
+  return throughMatrix({}, x, pass, rows);
 }
 
-at::Tensor Linear::inputGradient(const at::Tensor& dy, const Pass& pass) const {
-  return addInputGradient({}, dy, pass);
+at::Tensor Linear::forward(const at::Tensor& x, const Pass& pass, AdapterRows* rows) const {
+  return throughMatrix(bias(pass), x, pass, rows);
 }
 
-at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const {
+at::Tensor Linear::inputGradient(const at::Tensor& dy, const Pass& pass, AdapterRows* rows) const {
+  return addInputGradient({}, dy, pass, rows);
+}
+
+at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass,
+                                    AdapterRows* rows) const {
   if (dx.defined()) {
     dx.addmm_(dy, weight(pass));
   } else {
     dx = at::mm(dy, weight(pass));
   }
-  adapters_.addInputGradient(dx, dy, pass);
+  if (adapters_.empty()) return dx;
+  at::Tensor reduced = adapters_.reducedGradient(dy, pass);
+  adapters_.addInputGradient(dx, reduced, pass);
+  if (rows != nullptr) rows->gradient = std::move(reduced);
   return dx;
 }
 
-void Linear::addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const {
+void Linear::addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass,
+                               const AdapterRows& rows) const {
   addMatrixGradient(dy, x, pass);
-  adapters_.addWeightGradients(dy, x, pass);
+  if (!adapters_.empty()) adapters_.addWeightGradients(dy, x, rows, pass);
 }
 
 void Linear::addMatrixGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const {

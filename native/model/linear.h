@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "model/adapters.h"
-#include "model/pass.h"
+#include "model/block.h"
 
 namespace gradcache {
 
@@ -25,16 +25,22 @@ class Linear {
   virtual ~Linear() = default;
 
   // x W^T without the bias, which the next norm or activation adds. In all products W is the matrix with its
-  // adapters.
-  at::Tensor product(const at::Tensor& x, const Pass& pass) const;
+  // adapters. `rows`, where a backward follows, takes what they compute, so that it is computed once.
+  at::Tensor product(const at::Tensor& x, const Pass& pass, AdapterRows* rows = nullptr) const;
   // x W^T + bias.
-  at::Tensor forward(const at::Tensor& x, const Pass& pass) const;
+  at::Tensor forward(const at::Tensor& x, const Pass& pass, AdapterRows* rows = nullptr) const;
   // dx = dy W.
-  at::Tensor inputGradient(const at::Tensor& dy, const Pass& pass) const;
+  at::Tensor inputGradient(const at::Tensor& dy, const Pass& pass, AdapterRows* rows = nullptr) const;
   // dx + dy W, written over dx; dy W where dx is undefined.
-  at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const;
+  at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass,
+                              AdapterRows* rows = nullptr) const;
   // The gradients of the matrix, unless it is frozen, and of the adapters += dy^T x.
-  void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
+  void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass,
+                         const AdapterRows& rows = {}) const;
+  // Bytes of the rows that a product leaves to its backward.
+  int64_t rowsBytes(const ChunkSize& chunk) const {
+    return chunk.tokens * adapters_.columns() * chunk.element;
+  }
 
   // Undefined if there is none.
   at::Tensor bias(const Pass& pass) const { return bias_ ? pass.weight(*bias_) : at::Tensor(); }
@@ -45,8 +51,14 @@ class Linear {
   virtual at::Tensor weight(const Pass& pass) const { return pass.weight(weight_); }
   const at::Tensor& matrixGradient(const Pass& pass) const { return pass.gradient(weight_); }
   virtual void addMatrixGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
+  // The matrix with those of its adapters behind its rows; undefined where they are multiplied by themselves.
+  virtual at::Tensor joined(const Pass& pass) const { return pass.parameters->widened(weight_); }
 
  private:
+  // x W^T + bias, where that is defined.
+  at::Tensor throughMatrix(const at::Tensor& bias, const at::Tensor& x, const Pass& pass,
+                           AdapterRows* rows) const;
+
   ParameterId weight_;
   Adapters adapters_;
   std::optional<ParameterId> bias_;

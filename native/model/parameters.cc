@@ -52,6 +52,12 @@ ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
   return groups_.size() - 1;
 }
 
+void ParameterList::widen(ParameterId matrix, int64_t columns) {
+  Group& group = groups_[matrix];
+  group.room = columns;
+  elements_ += group.shape[0] * columns;
+}
+
 std::optional<AdapterOptions> ParameterList::takeAdapter(const std::string& name) {
   auto found = training_.adapters.extract(name);
   return found ? std::optional(found.mapped()) : std::nullopt;
@@ -82,8 +88,19 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
     int64_t& valuesEnd = narrow ? narrowEnd : end;
     valuesEnd = aligned(valuesEnd);
     gradientEnd = aligned(gradientEnd);
-    const int64_t elements = product(group.shape);
-    views_.push_back({group.first, narrow, valuesEnd, elements, gradientEnd, std::move(group.shape), {}, {}});
+    int64_t elements = product(group.shape);
+    if (group.room > 0) elements += group.shape[0] * group.room;
+    views_.push_back({group.first,
+                      narrow,
+                      valuesEnd,
+                      elements,
+                      gradientEnd,
+                      std::move(group.shape),
+                      {},
+                      {},
+                      group.room,
+                      std::move(group.placed),
+                      {}});
     valuesEnd += elements;
     if (group.trainable) {
       if (!group.byRows) gradientEnd += elements;
@@ -106,8 +123,7 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
       view.gradient = nowhere.narrow(0, 0, view.elements);
     }
     int64_t row = 0;
-    const at::Tensor all =
-        (view.narrow ? flatNarrow_ : flatValues_).narrow(0, view.offset, view.elements).view(view.shape);
+    const at::Tensor all = view.in(view.narrow ? flatNarrow_ : flatValues_);
     for (size_t k = view.first; k < view.first + list.groups_[id].count; ++k) {
       const int64_t rows = specs_[k].shape[0];
       const bool trainable = specs_[k].trainable;
@@ -126,9 +142,39 @@ int64_t Parameters::gradientsBehind(size_t count) const {
   return count < views_.size() ? views_[count].gradientOffset : flatGradients_.numel();
 }
 
+at::Tensor Parameters::View::in(const at::Tensor& flat) const {
+  const at::Tensor all = flat.narrow(0, offset, elements);
+  return room == 0 ? all.view(shape) : all.view({shape[0], shape[1] + room}).narrow(1, 0, shape[1]);
+}
+
 void Parameters::viewIn(const at::Tensor& flat, bool narrow) {
-  for (View& view : views_)
-    if (view.narrow == narrow) view.compute = flat.narrow(0, view.offset, view.elements).view(view.shape);
+  for (View& view : views_) {
+    if (view.narrow != narrow) continue;
+    view.compute = view.in(flat);
+    if (view.room > 0)
+      view.widened =
+          flat.narrow(0, view.offset, view.elements).view({view.shape[0], view.shape[1] + view.room});
+  }
+}
+
+at::Tensor Parameters::widened(ParameterId id) {
+  if (views_[id].room == 0) return {};
+  if (placedVersion_ != version()) {
+    const at::NoGradGuard withoutGraph;
+    // What is placed is no new weight: the version stays.
+    const at::AutoDispatchBelowADInplaceOrView unversioned;
+    for (const View& view : views_) {
+      for (const Placed& placed : view.placed) {
+        // In the wide type, so that the scale is not rounded and the product is rounded once.
+        const at::Tensor source = leaf(placed.source).detach().to(flatGradients_.scalar_type());
+        at::Tensor target = view.widened.narrow(0, placed.row, source.size(0))
+                                .narrow(1, view.shape[1] + placed.column, source.size(1));
+        at::mul_out(target, source, at::scalar_tensor(placed.scale, source.options().device(at::kCPU)));
+      }
+    }
+    placedVersion_ = version();
+  }
+  return views_[id].widened;
 }
 
 at::Tensor Parameters::compute(ParameterId id) {

@@ -64,6 +64,13 @@ struct Training {
 // Identifies a declared parameter, or several declared as one.
 using ParameterId = size_t;
 
+// Where scale * a matrix is read as a part of a wider one.
+struct Placed {
+  ParameterId source;
+  int64_t row, column;  // its first, of the room behind the other matrix
+  double scale;
+};
+
 // The declarations, before memory is allocated.
 class ParameterList {
  public:
@@ -74,6 +81,12 @@ class ParameterList {
   ParameterId add(std::vector<ParameterSpec> joined);
   // The adapter that the layer of this name is to have. Asked for once, by the layer.
   std::optional<AdapterOptions> takeAdapter(const std::string& name);
+  // Whether it is stored in the compute type alone.
+  bool isFrozen(ParameterId id) const { return !groups_[id].trainable && !groups_[id].wide; }
+  // Makes room for so many columns behind those of a frozen matrix, zeros at first.
+  void widen(ParameterId matrix, int64_t columns);
+  // Has scale * the values of a trained matrix placed in that room, anew whenever a weight has changed.
+  void place(ParameterId matrix, const Placed& placed) { groups_[matrix].placed.push_back(placed); }
   // Another number for the dropout of each adapter, apart from those of the blocks' places: an adapter
   // changes no masks of these.
   uint64_t adapterSite() { return kAdapterSites + adapterSites_++; }
@@ -91,6 +104,8 @@ class ParameterList {
     std::vector<int64_t> shape;
     bool trainable = false, wide = false;  // any of them
     bool byRows = false;
+    int64_t room = 0;  // columns behind those of the matrix
+    std::vector<Placed> placed{};
   };
 
   static constexpr uint64_t kAdapterSites = uint64_t{1} << 32;
@@ -118,6 +133,8 @@ class Parameters {
 
   // In the compute type. All trained parameters that are wider are cast at once after a weight has changed.
   at::Tensor compute(ParameterId id);
+  // A frozen matrix with the room behind its rows, filled; undefined where it has none.
+  at::Tensor widened(ParameterId id);
   // A backward adds to it. Undefined for a frozen matrix and a table whose gradient is of rows; for a frozen
   // vector, unused memory, because the kernels always sum vectors.
   const at::Tensor& gradient(ParameterId id) const { return views_[id].gradient; }
@@ -137,13 +154,18 @@ class Parameters {
     int64_t gradientOffset;
     std::vector<int64_t> shape;
     at::Tensor compute, gradient;
+    int64_t room;
+    std::vector<Placed> placed;
+    at::Tensor widened;
+
+    at::Tensor in(const at::Tensor& flat) const;
   };
   void viewIn(const at::Tensor& flat, bool narrow);
 
   std::vector<ParameterSpec> specs_;
   at::Tensor flatValues_, flatNarrow_, flatGradients_;
   at::ScalarType compute_;
-  int64_t castVersion_ = -1;
+  int64_t castVersion_ = -1, placedVersion_ = -1;
   std::vector<at::Tensor> values_;
   std::vector<View> views_;
 };

@@ -15,8 +15,9 @@ const settings = (given: readonly string[], file: object = {}) =>
 test('flags name data sets, and say of each what they say of the run', () => {
   const sets = ['--dataset', 'qa=a.jsonl', '--dataset', 'n.l=hf:o/n=x', '--dataset', 'qa=b.jsonl'];
   const more = ['--dataset-weight', 'qa=2', '--dataset-columns', 'n.l=a,b', '--dataset-label', 'n.l=kind'];
+  const ids = ['--dataset-ids', 'n.l=id, other'];
   const prompts = ['--dataset-prompt', 'qa.q=query', '--dataset-prompt-text', 'n.l.a=a=b: '];
-  assert.deepEqual(settings([...sets, ...more, ...prompts, '--mixing', 'round-robin']), {
+  assert.deepEqual(settings([...sets, ...more, ...ids, ...prompts, '--mixing', 'round-robin']), {
     mixing: 'round-robin',
     datasets: [
       { name: 'qa', data: ['a.jsonl', 'b.jsonl'], weight: 2, prompts: { q: 'query' } },
@@ -25,6 +26,7 @@ test('flags name data sets, and say of each what they say of the run', () => {
         data: ['hf:o/n=x'],
         columns: ['a', 'b'],
         label: 'kind',
+        ids: ['id', 'other'],
         prompts: { a: { prefix: 'a=b: ' } },
       },
     ],

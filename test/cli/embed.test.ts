@@ -10,7 +10,7 @@ import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { collectGarbage } from '../collect-garbage.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
-import { saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
+import { saveTinyModel, temporaryFolder, TINY_CONFIG, writeRows } from '../training/support.js';
 import { gradcache, runCommand } from './program.js';
 
 const TEXTS = [
@@ -243,6 +243,46 @@ test('a flag that would mean nothing is refused', async () => {
   ] as const) {
     await assert.rejects(embed(...args, ...more), { code: 'INPUT', message });
   }
+});
+
+test('long texts are read in windows for a sparse model, and a dense one takes none', async (t) => {
+  const folder = await temporaryFolder(t);
+  const tokenizer = await smallTokenizer(40);
+  const config = { ...TINY_CONFIG, vocab_size: tokenizer.vocabularySize };
+  const model = join(folder, 'sparse');
+  using encoder = TextEncoder.create(config, tokenizer, { pooling: 'splade', maxLength: 6, seed: 3 });
+  await encoder.save(model);
+  const texts = ['w1 w2', Array.from({ length: 20 }, (_, k) => `w${k}`).join(' '), 'w3'];
+  const [input, output] = [join(folder, 'texts.txt'), join(folder, 'vectors.safetensors')];
+  await writeFile(input, texts.join('\n') + '\n');
+  const args = ['--model', model, '--device', 'cpu', '--input', input, '--output', output];
+  for (const [flags, windows] of [
+    [['--windows'], true],
+    [['--windows', '--window-overlap', '2', '--as', 'document'], { overlap: 2 }],
+    [[], false],
+  ] as const) {
+    await embed(...args, ...flags);
+    const { values, columns, offsets, dimension } = await encoder.encodeSparse(texts, { windows });
+    const expected = new Float32Array(3 * dimension);
+    for (const row of [0, 1, 2])
+      for (let entry = offsets[row]!; entry < offsets[row + 1]!; entry++)
+        expected[row * dimension + columns[entry]!] = values[entry]!;
+    const [stored] = (await readSafetensors(output)).values();
+    const found = new Float32Array(stored!.bytes.slice().buffer);
+    assert.equal(found.length, expected.length);
+    const near = found.every((value, place) => Math.abs(value - expected[place]!) < 1e-5);
+    assert.ok(near, JSON.stringify(windows));
+  }
+  await embed(...args, '--windows', '--dimensions', '5');
+  assert.deepEqual((await readSafetensors(output)).get('embeddings')?.shape, [3, 5]);
+  const dense = await saveTinyModel(join(folder, 'dense'));
+  for (const [message, ...flags] of [
+    [/^--windows is for sparse models, .*: this model gives a text one dense/, '--windows'],
+    [/^--window-overlap is of windows, and there are none: add --windows/, '--window-overlap', '2'],
+    [/^--window-overlap is -1; .*from 0/, '--windows', '--window-overlap', '-1'],
+    [/^--windows is for texts, not for --images/, '--windows', '--images'],
+  ] as const)
+    await assert.rejects(embed(...args.with(1, dense), ...flags), { code: 'INPUT', message });
 });
 
 test('a vector that is not finite is refused with its text', async (t) => {

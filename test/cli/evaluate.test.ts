@@ -10,6 +10,7 @@ import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { evaluateReranking } from '../../lib/evaluation/reranking.js';
 import { readReranking } from '../../lib/evaluation/reranking-data.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
+import type { EncodesTokens } from '../../lib/evaluation/encode-texts.js';
 import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
 import { spearman } from '../../lib/evaluation/correlation.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
@@ -275,6 +276,60 @@ test('reranking by a cross-encoder, and the flags that are for other tasks', asy
   const found = await evaluate(...args.with(1, text), '--similarity', 'dot');
   for (const [name, value] of Object.entries(flattenScores(byText)))
     assert.ok(Math.abs(found.scores[name]! - value) < 1e-6, name);
+});
+
+test('long texts in windows: of a cross-encoder, and token by token', async (t) => {
+  const folder = await temporaryFolder(t);
+  const tokenizer = await Tokenizer.fromFile(TOKENIZER);
+  const rows = pairs(8);
+  const long = (place: number) => [1, 2, 3, 4, 5, 0].map((k) => rows[(place + k) % 8]!.positive).join(' ');
+  const queries = rows.map(({ anchor }, place) => ({
+    ...{ query: anchor, positive: [long(place)] },
+    documents: [long((place + 3) % 8), long(place), rows[(place + 1) % 8]!.positive],
+  }));
+  const ranked = await writeRows(join(folder, 'queries.jsonl'), queries);
+  using model = CrossEncoder.create(TINY_CONFIG, tokenizer, { maxLength: 16, seed: 5 });
+  await model.save(join(folder, 'cross'));
+  const reranking = ['--model', join(folder, 'cross'), '--task', 'reranking', '--data', ranked];
+  const inWindows = {
+    predict: (texts: [string, string][]) => model.predict(texts, { windows: { overlap: 1 } }),
+  };
+  const task = await readReranking(ranked);
+  const expected = flattenScores(await evaluateReranking(inWindows, task));
+  const { scores } = await evaluate(...reranking, '--windows', '--window-overlap', '1');
+  for (const [name, value] of Object.entries(expected))
+    assert.ok(Math.abs(scores[name]! - value) < 1e-6, `${name}: ${scores[name]}, ${value}`);
+  const cut = flattenScores(await evaluateReranking(model, task));
+  assert.notDeepEqual(cut, expected, 'windows make a difference here');
+
+  // Queries are expanded to one length, which windows leave as it is.
+  const queryExpansion = { strategy: 'fixed', length: 10, token: '[PAD]' } as const;
+  using tokens = TextEncoder.create(TINY_CONFIG, tokenizer, {
+    ...{ pooling: 'none', maxLength: 12, seed: 4, lateInteraction: { queryExpansion } },
+  });
+  await tokens.save(join(folder, 'tokens'));
+  const data = await writeRows(
+    join(folder, 'pairs.jsonl'),
+    rows.map(({ anchor }, place) => ({ anchor, positive: long(place) })),
+  );
+  const retrieval = ['--model', join(folder, 'tokens'), '--data', data, '--recall-at', '1,2'];
+  const byTokens: EncodesTokens = {
+    perToken: true,
+    encodeTokens: (texts, options) =>
+      tokens.encodeTokens(texts, { ...options, windows: options?.task === 'document' }),
+  };
+  const best = flattenScores(
+    await evaluateRetrieval(byTokens, await readRetrievalPairs(data), { recallAt: [1, 2] }),
+  );
+  const found = await evaluate(...retrieval, '--windows');
+  for (const [name, value] of Object.entries(best)) assert.equal(found.scores[name], value, name);
+  const text = await saveTinyModel(join(folder, 'text'));
+  await assert.rejects(evaluate(...retrieval.with(1, text), '--windows'), {
+    message: /^--windows is for sparse models/,
+  });
+  await assert.rejects(evaluate('--model', 'm', '--data', 'd.jsonl', '--images', 'a', '--windows'), {
+    message: /^--windows is for retrieval of texts/,
+  });
 });
 
 test('sentence pairs by a cross-encoder, and translations', async (t) => {

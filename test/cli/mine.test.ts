@@ -86,6 +86,41 @@ test('a judge, lists with scores, and columns of other names', async (t) => {
   }
 });
 
+test('a judge reads long documents in windows, and no other model does', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const judge = join(folder, 'judge');
+  using cross = CrossEncoder.create(TINY_CONFIG, await Tokenizer.fromFile(TOKENIZER), {
+    maxLength: 14,
+    seed: 5,
+  });
+  await cross.save(judge);
+  const rows = pairs(6);
+  const long = (place: number) => [1, 2, 3, 0].map((k) => rows[(place + k) % 6]!.positive).join(' ');
+  const data = await writeRows(
+    join(folder, 'pairs.jsonl'),
+    rows.map(({ anchor }, place) => ({ anchor, positive: long(place) })),
+  );
+  const output = join(folder, 'lists.jsonl');
+  const args = ['--model', model, '--device', 'cpu', '--data', data, '--output', output];
+  const how = ['--rows', 'labeled-list', '--scores', '--windows', '--window-overlap', '1'];
+  await runCommand(mineCommand, [...args, ...how, '--judge', judge]);
+  for (const { anchor, positive, scores } of (await rowsIn(output)) as unknown as Record<
+    string,
+    string[]
+  >[]) {
+    const texts = positive!.map((text): [string, string] => [anchor as unknown as string, text]);
+    const expected = await cross.predict(texts, { windows: { overlap: 1 } });
+    for (const [place, score] of (scores as unknown as number[]).entries())
+      assert.ok(Math.abs(score - expected[place]!) < 1e-6);
+  }
+  for (const [message, ...judges] of [
+    [/^--windows is for a --judge that is a cross-encoder, and there is none/],
+    [/^--windows is for a --judge that is a cross-encoder, and .*model is none/, '--judge', model],
+  ] as const)
+    await assert.rejects(runCommand(mineCommand, [...args, '--windows', ...judges]), { message });
+});
+
 test('two processes mine what one does', async (t) => {
   const folder = await temporaryFolder(t);
   const model = await saveTinyModel(join(folder, 'model'));

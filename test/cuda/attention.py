@@ -2,9 +2,9 @@
 
     python3 test/cuda/attention.py [--small] [--library build-cuda/libgradcache_cuda.so]
 
-Forward and backward against a float64 reference on fresh random data: lengths from 0 to beyond a block, heads of 32 and
-64, dropout or none, with and without a bias of distances, the same bits from a second run. Then the time of each next to
-flash attention's. --small checks tiny shapes only, for compute-sanitizer."""
+Forward and backward against a float64 reference on fresh random data: lengths from 0 to beyond a block, heads of 32 to 256,
+fewer heads of keys, causal or within a window, dropout or none, with and without a bias of distances, the same bits from a
+second run. Then the time of each next to flash attention's. --small checks tiny shapes only, for compute-sanitizer."""
 
 import ctypes
 import math
@@ -21,30 +21,47 @@ BANDWIDTH = 4.17e12  # bytes a second, read and written, of a copy on an H200
 
 class Sequences(ctypes.Structure):
     _fields_ = [('offsets', ctypes.c_void_p), ('sequences', ctypes.c_int32), ('longest', ctypes.c_int32), ('heads', ctypes.c_int32),
-                ('size', ctypes.c_int32), ('tokens', ctypes.c_int64), ('stream', ctypes.c_void_p)]
+                ('key_heads', ctypes.c_int32), ('size', ctypes.c_int32), ('before', ctypes.c_int32), ('after', ctypes.c_int32),
+                ('tokens', ctypes.c_int64), ('stream', ctypes.c_void_p)]
 
 
 P, S, FLOAT = ctypes.c_void_p, ctypes.POINTER(Sequences), ctypes.c_float
 library.gradcache_attention_forward.argtypes = [S, P, P, FLOAT, Key, P, P]
 library.gradcache_attention_backward.argtypes = [S, P, P, P, P, P, FLOAT, Key, P]
-library.gradcache_attention_longest.argtypes = [ctypes.c_int32]
+library.gradcache_attention_longest.argtypes = [ctypes.c_int32] * 3
+ALL = 2**31 - 1  # of the keys before or behind a query
 
 
 class Packed:
     """Sequences end to end, and the two calls on them."""
 
-    def __init__(self, lengths, heads, size):
-        self.lengths, self.heads, self.size = lengths, heads, size
+    def __init__(self, lengths, heads, size, key_heads=None, before=ALL, after=ALL):
+        self.lengths, self.heads, self.size, self.key_heads = lengths, heads, size, key_heads or heads
+        self.before, self.after = before, after
         self.tokens, self.longest = sum(lengths), max(lengths)
         self.width, self.scale = heads * size, 1.0 / math.sqrt(size)
+        self.key_width = self.key_heads * size
+        self.parts = [self.width, self.key_width, self.key_width]  # columns of queries, keys and values
         self.offsets = torch.tensor([0] + lengths).cumsum(0).to(DEVICE, torch.int32)
 
     def shape(self):
-        return Sequences(self.offsets.data_ptr(), len(self.lengths), self.longest, self.heads, self.size, self.tokens,
-                         torch.cuda.current_stream().cuda_stream)
+        return Sequences(self.offsets.data_ptr(), len(self.lengths), self.longest, self.heads, self.key_heads, self.size, self.before,
+                         self.after, self.tokens, torch.cuda.current_stream().cuda_stream)
 
-    def random(self, parts, deviation=1.0):
-        return (torch.randn(self.tokens, parts * self.width, device=DEVICE) * deviation).to(BF16)
+    def form(self):
+        grouped = f'/{self.key_heads}' if self.key_heads < self.heads else ''
+        seen = [f'-{self.before}' if self.before < ALL else '', f'+{self.after}' if self.after < ALL else '']
+        return f'{self.heads}{grouped}x{self.size}{"".join(seen)}'
+
+    def random(self, columns, deviation=1.0):
+        return (torch.randn(self.tokens, columns, device=DEVICE) * deviation).to(BF16)
+
+    def random_qkv(self, deviation=1.0):
+        return self.random(sum(self.parts), deviation)
+
+    def split(self, qkv):
+        """Views [tokens, heads, size] of queries, keys and values."""
+        return [part.view(self.tokens, -1, self.size) for part in qkv.split(self.parts, 1)]
 
     def forward(self, qkv, bias, key):
         out = torch.full((self.tokens, self.width), math.nan, device=DEVICE, dtype=BF16)
@@ -70,11 +87,14 @@ def reference(packed, qkv, dout, bias, key):
         if length == 0:
             continue
         rows = qkv[place:place + length].double().requires_grad_()
-        q, k, v = rows.view(length, 3, packed.heads, packed.size).permute(1, 2, 0, 3)
+        q, k, v = (part.view(length, -1, packed.size).transpose(0, 1) for part in rows.split(packed.parts, 1))
+        k, v = (part.repeat_interleave(packed.heads // packed.key_heads, 0) for part in (k, v))
         s = q @ k.transpose(1, 2) * packed.scale
         here = torch.arange(length, device=DEVICE)
         if bias is not None:
             s = s + bias.double()[:, here.view(1, -1) - here.view(-1, 1) + packed.longest - 1]
+        distance = here.view(1, -1) - here.view(-1, 1)
+        s = s.masked_fill((distance > packed.after) | (distance < -packed.before), -math.inf)
         p = s.softmax(2)
         if key.threshold:
             tokens = (place + here).view(1, -1, 1) * packed.heads + torch.arange(packed.heads, device=DEVICE).view(-1, 1, 1)
@@ -100,10 +120,10 @@ def same(name, one, other):
         failures.append(f'{name}: the bits differ between two runs')
 
 
-def check(lengths, heads, size, probability, with_bias):
-    packed = Packed(lengths, heads, size)
-    name = f'attention {heads}x{size} p={probability} bias={int(with_bias)} {len(lengths)} of {min(lengths)}..{packed.longest}'
-    qkv, dout = packed.random(3, 1.5), packed.random(1)
+def check(lengths, heads, size, probability=0.0, with_bias=False, **form):
+    packed = Packed(lengths, heads, size, **form)
+    name = f'attention {packed.form()} p={probability} bias={int(with_bias)} {len(lengths)} of {min(lengths)}..{packed.longest}'
+    qkv, dout = packed.random_qkv(1.5), packed.random(packed.width)
     bias = torch.randn(heads, 2 * packed.longest - 1, device=DEVICE).to(BF16) if with_bias else None
     key = make_key(probability, seed=random.getrandbits(40), site=5)
     out, normalizer = packed.forward(qkv, bias, key)
@@ -113,7 +133,7 @@ def check(lengths, heads, size, probability, with_bias):
     same(f'{name} normalizer', normalizer, normalizer2)
     same(f'{name} dqkv', dqkv, packed.backward(dout, qkv, out, normalizer, bias, key))
     expected, expected_normalizer, expected_dqkv = reference(packed, qkv, dout, bias, key)
-    got, want = dqkv.split(packed.width, 1), expected_dqkv.split(packed.width, 1)
+    got, want = dqkv.split(packed.parts, 1), expected_dqkv.split(packed.parts, 1)
     # With one key a sequence the gradients of queries and keys are zero, and what comes out is the rounding of `out`: it is
     # measured by the gradient of the values, and the other rows by their own size.
     counts = torch.tensor(lengths, device=DEVICE)
@@ -125,6 +145,11 @@ def check(lengths, heads, size, probability, with_bias):
                 for what, ours, theirs in zip(('dq', 'dk'), got, want)),
               close(f'{name} dv', got[2], want[2], 5e-3)]
     print('ok' if all(e == e for e in errors) else 'NaN', name, 'l2=' + ' '.join(f'{e:.1e}' for e in errors), flush=True)
+
+
+# Heads of queries and of keys, their size, keys seen before and behind a query: causal, a window, both, all.
+FORMS = [(4, 2, 128, ALL, 0), (2, 2, 64, ALL, 0), (4, 1, 64, 20, 0), (8, 2, 128, ALL, ALL), (2, 2, 64, 9, 9), (2, 1, 128, 33, 33),
+         (3, 1, 256, ALL, ALL), (2, 1, 256, ALL, 0), (2, 2, 256, 17, 17), (3, 3, 64, 64, 64)]
 
 
 def mixed(longest, count):
@@ -142,8 +167,13 @@ def checks(small):
         for i, lengths in enumerate(lists):
             for probability, with_bias in [combinations[(i + size // 32) % 4]] if small else combinations[:3] if heads == 12 else combinations[2:]:
                 check(lengths, heads, size, probability, with_bias)
-    if library.gradcache_attention_longest(48) != 0 or library.gradcache_attention_longest(64) < 512:
-        failures.append('attention_longest: heads of 48 are not supported, heads of 64 are up to 512 tokens at least')
+    forms = FORMS[:1] + FORMS[4:] if small else FORMS
+    for heads, key_heads, size, before, after in forms:
+        for lengths in lists if small else lists[1::2] + [[300, 40], [33, 81, 80, 65, 0, 2]]:
+            check(lengths, heads, size, key_heads=key_heads, before=before, after=after)
+    longest = library.gradcache_attention_longest
+    if longest(48, 0, 0) != 0 or longest(64, 0, 1) < 512 or longest(64, 1, 1) != 0:
+        failures.append('attention_longest: heads of 48 are not supported, nor dropout in general forms, and heads of 64 are up to 512 tokens at least')
 
 
 # ---- times -----------------------------------------------------------------------------------------------------------
@@ -181,13 +211,13 @@ def expected(packed, backward):
     tiles = packed.heads * sum(((n + 15) // 16) ** 2 * (1.7 if backward and n > 128 else 1) for n in packed.lengths)
     share = 1.0 if packed.size == 64 else 0.7
     work = (tiles * 0.51 + rows * 1.0 if backward else tiles * 0.25 + rows * 0.8) * share * 1e-6
-    floor = packed.tokens * packed.width * 2 * (8 if backward else 4) / BANDWIDTH * 1e3
+    floor = packed.tokens * (packed.width + packed.key_width) * 4 * (2 if backward else 1) / BANDWIDTH * 1e3
     return floor, max(floor, work)
 
 
-def time(name, lengths, heads, size, probability):
-    packed = Packed(lengths, heads, size)
-    data = [(packed.random(3), packed.random(1)) for _ in range(3)]
+def time(name, lengths, heads, size, probability=0.0, **form):
+    packed = Packed(lengths, heads, size, **form)
+    data = [(packed.random_qkv(), packed.random(packed.width)) for _ in range(3)]
     key, bias = make_key(probability, 7), None
     dqkv, out = torch.empty_like(data[0][0]), torch.empty_like(data[0][1])
     normalizer = torch.empty(heads, packed.tokens, device=DEVICE)
@@ -196,19 +226,25 @@ def time(name, lengths, heads, size, probability):
     ours = [milliseconds(lambda i: call('attention_forward', shape, data[i % 3][0], bias, packed.scale, key, out, normalizer)),
             milliseconds(lambda i: call('attention_backward', shape, data[i % 3][1], data[i % 3][0], *saved[i % 3], bias,
                                         packed.scale, key, dqkv))]
-    views = [qkv.view(-1, 3, heads, size).unbind(1) for qkv, _ in data]
-    sequences = (packed.offsets, packed.offsets, packed.longest, packed.longest, probability, False)
-    flash = [torch.ops.aten._flash_attention_forward(*v, *sequences, False) for v in views]
-    theirs = [milliseconds(lambda i: torch.ops.aten._flash_attention_forward(*views[i % 3], *sequences, False)),
-              milliseconds(lambda i: torch.ops.aten._flash_attention_backward(
+    views = [packed.split(qkv) for qkv, _ in data]
+    causal = packed.after == 0
+    sequences = (packed.offsets, packed.offsets, packed.longest, packed.longest, probability, causal)
+    seen = {'window_size_left': packed.before if packed.before < ALL else None, 'window_size_right': packed.after if packed.after < ALL else None}
+    flash = [torch.ops.aten._flash_attention_forward(*v, *sequences, False, **seen) for v in views]
+    theirs = [milliseconds(lambda i: torch.ops.aten._flash_attention_forward(*views[i % 3], *sequences, False, **seen)),
+              milliseconds(lambda i: torch.cat(torch.ops.aten._flash_attention_backward(
                   data[i % 3][1].view(-1, heads, size), *views[i % 3], flash[i % 3][0], flash[i % 3][1], *sequences, flash[i % 3][2],
-                  flash[i % 3][3]))]
+                  flash[i % 3][3], **seen), 1))]
     for backward in (0, 1):
         floor, estimate = expected(packed, backward)
-        size_bytes = packed.tokens * packed.width * 2 * (8 if backward else 4)
-        print(f'{name:22s} {heads}x{size} p={probability:<4g}{"bwd" if backward else "fwd"} | {ours[backward]:7.4f} | '
+        size_bytes = packed.tokens * (packed.width + packed.key_width) * 4 * (2 if backward else 1)
+        print(f'{name:22s} {packed.form()} p={probability:<4g}{"bwd" if backward else "fwd"} | {ours[backward]:7.4f} | '
               f'{size_bytes / 1e6:6.1f} | {size_bytes / ours[backward] / 1e9:5.2f} | {floor:6.4f} | {estimate:6.4f} | '
               f'{theirs[backward]:7.4f} | {theirs[backward] / ours[backward]:5.2f}', flush=True)
+
+
+# The forms of Qwen3, Llama and Qwen2, ModernBERT's in layers with a window and without, and EmbeddingGemma's.
+MODELS = [(16, 8, 128, ALL, 0), (32, 8, 128, ALL, 0), (14, 2, 64, ALL, 0), (12, 12, 64, 64, 64), (12, 12, 64, ALL, ALL), (3, 1, 256, ALL, ALL)]
 
 
 def times():
@@ -226,6 +262,11 @@ def times():
                               ('passages, sorted', natural(70, 256, tokens, 0.4)), ('passages, as they come', natural(70, 256, tokens)),
                               ('queries, as they come', natural(10, 32, tokens))):
             time(name, lengths, 12, size, 0.1)
+
+
+    for heads, key_heads, size, before, after in MODELS:
+        for length, texts in ((11, 3000), (32, 1000), (76, 430), (96, 341), (128, 256), (256, 128), (512, 64), (1024, 32), (4096, 8)):
+            time(f'{texts} of {length}', [length] * texts, heads, size, key_heads=key_heads, before=before, after=after)
 
 
 random.seed(20)

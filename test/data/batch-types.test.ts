@@ -38,6 +38,20 @@ test('columns that are named are those of the batch, and others are unknown', as
     assert.equal(columns.score, undefined);
   }
 
+  const ids = ['score'] as const;
+  const identified = readPairs(file, { columns: ['anchor', 'positive'], ids });
+  for await (const { columns, ids: found } of batches(identified, { size: 2, ids })) {
+    assert.deepEqual(
+      [columns.positive, found],
+      [
+        ['b', 'b'],
+        [['1'], ['1']],
+      ],
+    );
+    // @ts-expect-error ids are no column of texts
+    assert.equal(columns.score, undefined);
+  }
+
   // Which columns a file has without any being named is known when it is read.
   const some = readPairs(file);
   for await (const { columns } of batches(some, { size: 2 })) assert.equal(columns['anchor']?.length, 2);

@@ -37,6 +37,11 @@ test('columns are chosen by their numbers, with a header, without one, and in JS
     rowsIn(t, 'a.tsv', line, { columns: ['2', '6'], header: false }),
     /line 1: it has 5 fields, and column 6 is asked for/,
   );
+  // Three names and three fields, of which 1 would be the second.
+  await assert.rejects(
+    rowsIn(t, 'a.tsv', 'q\td\tp\n', { columns: ['0', '2'], ids: ['1'], header: false }),
+    /are 0, 2, 1, and 0 is the number of none: they are counted from 1/,
+  );
 });
 
 test('fields without names are anchor, positive, negative, as in JSON arrays', async (t) => {

@@ -8,9 +8,10 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { batches } from '../../lib/data/batches.js';
-import { readTexts } from '../../lib/cli/texts.js';
+import { DATA_SETTINGS } from '../../lib/data/setting-names.js';
 import { readPairs } from '../../lib/data/read-pairs.js';
 import type { ReadOptions } from '../../lib/data/read-pairs.js';
+import { readTexts } from '../../lib/evaluation/file-texts.js';
 import { readSts } from '../../lib/evaluation/tasks.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { FileHeads } from '../../lib/data/file-heads.js';
@@ -150,7 +151,10 @@ test('text in another encoding than UTF-8 is refused, the header too', async (t)
   }
   const lines = join(folder, 'lines.txt');
   await writeFile(lines, Buffer.from('\ufefftext\n', 'utf16le'));
-  await assert.rejects(collect(readTexts(lines, undefined)), { code: 'INPUT', message: /is UTF-16 text/ });
+  await assert.rejects(collect(readTexts(lines, undefined, { names: DATA_SETTINGS })), {
+    code: 'INPUT',
+    message: /is UTF-16 text/,
+  });
 });
 
 test('folders, devices, empty files and Parquet in a pipe are INPUT errors that say so', async (t) => {

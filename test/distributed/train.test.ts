@@ -283,6 +283,7 @@ async function withLists(folder: string, config: TrainConfig): Promise<TrainConf
       query: anchor,
       pos: [positive, ...(more(row) > 1 ? [`${positive} indeed`] : [])],
       neg: Array.from({ length: more(row) }, (_, number) => `a stone ${number} of row ${row % 9}`),
+      topic: row % 5,
     }));
   const ragged = await writeRows(
     join(folder, 'ragged.jsonl'),
@@ -294,6 +295,21 @@ async function withLists(folder: string, config: TrainConfig): Promise<TrainConf
   );
   return [
     { ...config, ...columns, data: ragged, loss: { maskDuplicates: true } },
+    { ...config, ...columns, data: ragged, ids: 'topic' },
+    {
+      ...config,
+      columns: ['query', 'topic_text'],
+      data: await writeRows(
+        join(folder, 'topics.jsonl'),
+        pairs(24).map(({ anchor, positive }, row) => ({
+          query: anchor,
+          topic_text: positive,
+          topic: [row % 5, row],
+        })),
+      ),
+      ids: 'topic',
+      memory: { capacity: 35 },
+    },
     {
       ...config,
       ...columns,

@@ -209,6 +209,20 @@ test('what is not adapted stays as it is and costs no gradient; base weights are
   }
 });
 
+test('the scale of an adapter whose weights are kept in bfloat16 is not rounded to it', async () => {
+  const encoded = async (alpha: number) => {
+    using encoder = await load(
+      { rank: 6, alpha, targetModules: ['query', 'key', 'value'] },
+      { precision: 'bfloat16', weights: 'bfloat16', dropout: 0 },
+    );
+    disturb(encoder);
+    using rows = await encoder.encode(['w1 w2 w3', 'w4 w5', 'w6 w7 w8 w9']);
+    return await values(rows);
+  };
+  const nearest = 2.671875; // to 8 / 3
+  assert.notDeepEqual(await encoded(16), await encoded(6 * nearest));
+});
+
 test('frozen weights are saved as they were read, whatever type computes', async () => {
   using encoder = await TextEncoder.load(base(), {
     device,

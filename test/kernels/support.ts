@@ -357,6 +357,8 @@ export const evenCases: readonly Case[] = [
   attention([0, 30, 31, 70, 170], 4, 32, false, { keyHeads: 2, causal: true }),
   attention([0, 30, 31, 70, 170], 2, 64, false, { window: 20 }),
   attention([0, 30, 31, 70, 170], 2, 128, false, { window: 33, causal: true, keyHeads: 1 }),
+  attention([0, 30, 31, 70, 165], 3, 256, false, { keyHeads: 1 }), // more than one block of rows
+  attention([0, 30, 31, 331], 2, 64, false, { window: 20 }), // longer than a query sees
   attention([0, 30, 31, 70, 150], 2, 32, false),
   attention([0, 30, 31, 70, 150], 2, 32, true),
   attention([0, 30, 31, 70, 170], 2, 64, false, { keys: [9, 1, 39, 70] }),

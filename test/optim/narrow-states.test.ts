@@ -144,7 +144,11 @@ for (const options of [
       weights: 'bfloat16',
       ...('rows' in options && { embeddingGradients: 'rows' }),
     };
-    const settings: AdamWOptions = { lr: 1e-3, masterWeights, seed: 'seed' in options ? options.seed : 0 };
+    const settings: AdamWOptions = {
+      lr: 1e-3,
+      masterWeights,
+      ...('seed' in options && { seed: options.seed }),
+    };
     using encoder = create(how);
     using optimizer = new AdamW(encoder.parameters(), settings);
     await steps(encoder, optimizer, 0, 3);
@@ -188,6 +192,11 @@ test('settings that do not go together are refused, each by its name', async () 
     [make(wide, { masterWeights: 'none' }), /masterWeights of AdamW is "none"; weights of bfloat16/],
     [make(narrow, { masterWeights: 'device' }), /masterWeights of AdamW is "device"/],
     [make(narrow, { masterWeights: 'none', seed: -1 }), /seed is -1/],
+    [
+      make(narrow, { masterWeights: 'host', seed: 3 }),
+      /seed of AdamW is 3; none unless masterWeights is 'none'/,
+    ],
+    [make(wide, { seed: 0 }), /seed of AdamW is 0; none unless/],
     [make(rows, { masterWeights: 'host' }), /'none' beside gradients of rows/],
     [
       () => create({ weights: 'bfloat16', precision: 'float32' }),

@@ -114,6 +114,7 @@ const TARGETS: Readonly<
       forwardChunk: [ofTexts, { seed: 1 }],
       backwardChunk: [ofTexts, ticket, Tensor.from(new Float32Array(10), { shape: [10, 1] }), 0],
       tokenize: [[['w1', 'w2']], {}],
+      tokenizeWindows: [[['w1', 'w2']], {}],
       predict: [[['w1', 'w2']], {}],
       rank: ['w1', ['w2'], {}],
       setPrompt: ['query', 'query: '],

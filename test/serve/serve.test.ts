@@ -130,6 +130,44 @@ test('a cross-encoder ranks', async (t) => {
   assert.match((await ask({ texts: ['a', 'long '.repeat(40)] })).text, /texts\[1\] has more than 32 tokens/);
 });
 
+test('a cross-encoder reads long texts in windows where it is asked to', async (t) => {
+  const model = tinyCrossEncoder();
+  const client = await started(t, model, { windows: { overlap: 3 }, maxTexts: 40, maxQueue: 60 });
+  const documents = [
+    Array.from({ length: 30 }, (_, k) => `number ${k}`).join(' '),
+    'the old dog',
+    'bread '.repeat(33),
+    ...Array.from({ length: 32 }, (_, k) => `river ${k}`),
+  ];
+  const ask = (body: object) => client.post('/rerank', { query: 'which dog', texts: documents, ...body });
+  const expected = await model.rank('which dog', documents, { windows: { overlap: 3 } });
+  const found = (await ask({})).json as { index: number; score: number }[];
+  assert.equal(found.length, documents.length);
+  const scoreOf = (index: number): number => expected.find((each) => each.index === index)!.score;
+  for (const { index, score } of found) assert.ok(Math.abs(score - scoreOf(index)) < 1e-6, String(index));
+  const cut = (await ask({ truncate: true, texts: documents.slice(0, 1) })).json as { score: number }[];
+  const [whole] = await model.predict([['which dog', documents[0]!]]);
+  assert.ok(Math.abs(cut[0]!.score - whole!) < 1e-6);
+  const query = await ask({ query: 'which dog '.repeat(20), texts: ['a', documents[0]] });
+  assert.equal(query.status, 422);
+  assert.match(query.text, /texts\[0\]:? .*leaves no room in windows of 32 tokens/);
+  const many = await ask({ texts: ['bread '.repeat(3000)] });
+  assert.equal(many.status, 422);
+  assert.match(many.text, /texts have more than 60 windows/);
+  const { text } = await client.request('/openapi.json');
+  assert.match(text, /read in windows beside the whole query/);
+  await assert.rejects(serve(model, { port: 0, windows: true, truncate: true }), { code: 'INPUT' });
+  await assert.rejects(serve(model, { port: 0, windows: { overlap: 30 } }), {
+    code: 'INPUT',
+    message: /^overlap is 30; less than \d+ \(a window has 32 tokens, \d special\) is needed/,
+  });
+  using encoder = tinyModel();
+  await assert.rejects(serve(encoder, { port: 0, windows: true }), {
+    code: 'INPUT',
+    message: /^windows is true; false \(or no --windows\) for a model that gives texts one dense/,
+  });
+});
+
 test('what cannot be taken is refused by name, in the form of each API', async (t) => {
   const client = await started(t, tinyModel(), { name: 'tiny' });
   const long = 'many words '.repeat(40);

@@ -12,6 +12,7 @@ import {
   readClustering,
   readReranking,
   readRetrievalFolder,
+  readRetrievalPairs,
   readSts,
   readTranslation,
   TextEncoder,
@@ -29,7 +30,13 @@ import { gradcache, runCommand } from '../cli/program.js';
 import { blocks } from '../package/pages.js';
 import { pairs, saveTinyModel, temporaryFolder, TINY_CONFIG, writeRows } from './support.js';
 
-const NO_FILES = { data: undefined, queries: undefined, corpus: undefined, judgements: undefined };
+const NO_FILES = {
+  data: undefined,
+  documents: undefined,
+  queries: undefined,
+  corpus: undefined,
+  judgements: undefined,
+};
 
 /** A run of one update, and a file for each task of held-out data. */
 async function prepare(t: TestContext) {
@@ -79,6 +86,13 @@ async function prepare(t: TestContext) {
         texts.map(({ anchor }, place) => ({ text: anchor, label: `c${place % 3}` })),
       ),
     },
+    among: {
+      data: config.data as string,
+      documents: await write(
+        'further.jsonl',
+        texts.map(({ anchor }) => ({ positive: anchor })),
+      ),
+    },
     languages: { task: 'translation', data: config.data as string, columns: ['anchor', 'positive'] },
     candidates: {
       task: 'reranking',
@@ -121,6 +135,10 @@ test('sets of every task are measured in one run, by the figures of the finished
     ...none,
     measures: ['map@5'],
   });
+  const further = pairs(12).map(({ anchor }) => anchor);
+  const pairsAmong = await readRetrievalPairs(sets.among.data, { documents: further });
+  assert.equal(pairsAmong.documents.length, 24);
+  const among = await evaluateRetrieval(encoder, pairsAmong, none);
   const groups = await evaluateClustering(encoder, await readClustering(sets.groups.data), { prompt: '' });
   const languages = await evaluateTranslation(
     encoder,
@@ -139,6 +157,7 @@ test('sets of every task are measured in one run, by the figures of the finished
     'judged.map@5': judged.measures!['map@5']!,
     'judged.ndcg@10': judged.ndcg10,
     'judged.recall@1': judged.recall[1]!,
+    'among.ndcg@10': among.ndcg10,
     'groups.accuracy': groups.accuracy,
     'groups.nmi': groups.nmi,
     'languages.mean_accuracy': languages.accuracy,
@@ -149,6 +168,8 @@ test('sets of every task are measured in one run, by the figures of the finished
   for (const [name, value] of Object.entries(expected)) assert.equal(scores![name], value, name);
   for (const name of ['loss', 'ndcg@10', 'near.spearman/4', 'alike.ap'])
     assert.equal(typeof scores![name], 'number', name);
+  // Anchors are nearest to themselves: documents beyond those of the pairs cost places.
+  assert.ok(scores!['among.ndcg@10']! < scores!['ndcg@10']!);
   // What was hardest is told of the first set that tells: the one without a name.
   const measured = events.filter((event) => event.type === 'evaluation');
   assert.deepEqual(
@@ -226,6 +247,11 @@ test('held-out data that cannot be measured is refused before the first update',
   };
   await refused({ task: 'sts', data: alone }, /alone\.jsonl: There are 1 and 1 sentences .*at least 2/);
   await refused({ sets: { a: { task: 'binary', data: alone } } }, /alone\.jsonl: All 1 labels are alike/);
+  const { among } = sets;
+  await refused(
+    { sets: { among: { ...among, documentColumn: 'text' } } },
+    /further\.jsonl.*"text".*evaluation\.sets\.among\.documentColumn, --eval-set among\.documentColumn=NAME/s,
+  );
   const tokens = { pooling: 'none', loss: { kind: 'multi-vector-multiple-negatives-ranking' } } as const;
   const { judged } = sets;
   await refused({ ...judged, dimensions: [4] }, /evaluation\.dimensions is .*those of tokens/, tokens);
@@ -285,6 +311,19 @@ test('settings that would do nothing, and sets that are none, are refused', () =
     [{ queries: 'q', corpus: 'c' }, /evaluation\.judgements is missing: queries, corpus and judgements/],
     [{ data: 'h', queries: 'q', corpus: 'c', judgements: 'j' }, /evaluation\.data is "h"; none/],
     [{ task: 'sts', queries: 'q', corpus: 'c', judgements: 'j' }, /evaluation\.task is "sts"; none/],
+    [{ documents: 'd' }, /evaluation\.data is missing/],
+    [{ task: 'sts', data: 'h', documents: 'd' }, /evaluation\.documents is for retrieval, not for sts/],
+    [{ loss: true, data: 'h', documents: 'd' }, /documents is for retrieval, not for the loss alone/],
+    [{ data: 'h', documentColumn: 'text' }, /documentColumn is the column of documents, which are not given/],
+    [
+      { data: OBJECT, documents: 'd' },
+      /evaluation\.documents is of held-out data, and no file of it is named/,
+    ],
+    [{ data: OBJECT, judgements: 'j' }, /evaluation\.judgements is of held-out data, and no file/],
+    [
+      { documents: 'd', queries: 'q', corpus: 'c', judgements: 'j' },
+      /evaluation\.documents is "d"; none, as the corpus has all documents/,
+    ],
     [{ loss: true, queries: 'q', corpus: 'c', judgements: 'j' }, /evaluation\.loss is true; none/],
     [
       { columns: ['a', 'b'], queries: 'q', corpus: 'c', judgements: 'j' },
@@ -311,7 +350,7 @@ test('settings that would do nothing, and sets that are none, are refused', () =
   // A resumed run is given judgements for rows, and rows for judgements.
   const [ofRows, judged] = [{ data: '/h' }, { queries: '/q', corpus: '/c', judgements: '/j' }];
   for (const [before, after] of [
-    [{ ...ofRows, columns: ['a', 'b'] }, judged],
+    [{ ...ofRows, columns: ['a', 'b'], documents: '/d', documentColumn: 'c' }, judged],
     [judged, ofRows],
   ] as const) {
     const stored = { ...run, columns: ['x', 'y'], evaluation: { ...before, every: 5 } };
@@ -319,8 +358,11 @@ test('settings that would do nothing, and sets that are none, are refused', () =
       folder: 'f',
       checkpoint: { state: { config: stored } },
     } as unknown as Resumed);
-    const { data, queries, corpus, judgements, every } = config.evaluation!;
-    assert.deepEqual({ data, queries, corpus, judgements, every }, { ...NO_FILES, ...after, every: 5 });
+    const { data, documents, queries, corpus, judgements, every } = config.evaluation!;
+    assert.deepEqual(
+      { data, documents, queries, corpus, judgements, every },
+      { ...NO_FILES, ...after, every: 5 },
+    );
   }
   // Another task leaves what is not of the task, and measures of the program leave held-out data.
   const held = { task: 'retrieval', data: '/h', sets: { a: { data: '/p' } }, measures: ['map@5'] };

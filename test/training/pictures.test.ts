@@ -167,6 +167,33 @@ test('the loss of held-out pictures is that without the bad ones, of which a las
   assert.equal(losses[1], losses[0]);
 });
 
+test('rows of pictures that share an id are no negatives of each other, and those of bad pictures are left out with their ids', async (t) => {
+  const { folder, config } = await pictureRun(t);
+  await writeFile(join(shared, 'bad.png'), 'no picture');
+  const good = rows.slice(0, 8).map((row, place) => ({ ...row, topic: place % 4 }));
+  const bad = { image: 'bad.png', caption: 'nothing', topic: 9 };
+  const losses: number[] = [];
+  for (const [place, all] of [good, [bad, ...good]].entries()) {
+    const data = await writeRows(join(shared, `ids-${place}.jsonl`), all);
+    const run = {
+      ...config,
+      data,
+      batch: all.length,
+      shuffle: false,
+      dropout: 0,
+      steps: 1,
+      onBadLine: 'skip',
+    } as const;
+    const ids = await record({ ...run, ids: 'topic', output: join(folder, `ids-${place}`) });
+    const none = await record({ ...run, uniqueTexts: false, output: join(folder, `none-${place}`) });
+    losses.push(ids.steps[0]!.loss, none.steps[0]!.loss);
+  }
+  assert.ok(losses[0]! < losses[1]! - 0.01, `${losses.join()}`);
+  assert.ok(Math.abs(losses[0]! - losses[2]!) < 1e-6, `${losses.join()}`);
+  const refused = record({ ...config, model: join(shared, 'siglip'), ids: 'topic' });
+  await assert.rejects(refused, { code: 'INPUT', message: /config\.ids .* the loss siglip takes no ids/ });
+});
+
 test('two processes pass over the same pictures, tell those of both, and train what one does', async (t) => {
   const bad = ['x.png', 'y.png', 'z.png'].map((image) => ({ image, caption: `no ${image}` }));
   const { folder, config } = await pictureRun(t, bad);

@@ -45,6 +45,8 @@ test('a configuration that is filled in is kept as it is', () => {
       task: 'sts',
       loss: true,
       data: 'dev.txt',
+      documents: undefined,
+      documentColumn: undefined,
       queries: undefined,
       corpus: undefined,
       judgements: undefined,

@@ -81,7 +81,7 @@ async function unusual(
 
 /** Settings of losses with labels and of cross-encoders: labels.test.ts, cross-encoder.test.ts. Layers: adaptive-layer.test.ts. Updates of
  * several batches: accumulate.test.ts. Several data sets: data-sets.test.ts. Lists of
- * texts: lists.test.ts. Pictures: pictures.test.ts. */
+ * texts: lists.test.ts. Ids: ids.test.ts. Pictures: pictures.test.ts. */
 type LabelSetting =
   | 'label'
   | 'weights'
@@ -91,6 +91,7 @@ type LabelSetting =
   | 'datasets'
   | 'mixing'
   | 'lists'
+  | 'ids'
   | 'images';
 
 /** For each setting, other values that are given when the run is resumed, and what comes of each. */

@@ -4,7 +4,7 @@ import { RoutedEncoder } from '../../encoders/routed-encoder.js';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import type { Batch } from '../../data/batches.js';
-import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
+import { kindOf, makeLoss, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
 import { withGradients, type LossOptions, type LossWithGradients } from '../../losses/loss.js';
 import { adaptiveLayer } from '../../losses/adaptive-layer.js';
 import { matryoshka } from '../../losses/matryoshka.js';
@@ -41,7 +41,9 @@ import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
 import { haveOthers, present, requireSamePrompt, spreadLists, towersOf } from './spread-lists.js';
 import { restore } from '../../safetensors/restore.js';
-import { openMemory, textsOfRows, type RunMemory } from './run-memory.js';
+import { idOptions, textsOfRows } from './row-identities.js';
+import type { BatchIds } from '../../data/row-ids.js';
+import { openMemory, type RunMemory } from './run-memory.js';
 
 /**
  * Opens the contrastive objective: one text encoder for all columns, whose representations of matching texts are drawn
@@ -296,14 +298,14 @@ class Contrastive implements Objective {
   async step(
     inputs: readonly TokenBatch[],
     texts: Texts,
-    { labels, shares, step, steps, ...options }: ObjectiveStepOptions,
+    { labels, ids, shares, step, steps, ...options }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
     const { memory } = this;
     const { gradcache } = this.#stepsFor(inputs);
     const rows = shares?.own;
     const loss = {
       ...this.#draws(options.seed),
-      ...this.#judged(texts, rows),
+      ...this.#judged(texts, ids, rows),
       ...(steps !== null && stepOptionsOf(this.config.loss, { step, steps })),
       ...this.#beside(labels, rows),
     };
@@ -311,7 +313,7 @@ class Contrastive implements Objective {
     await memory.follow();
     const result = await gradcache.step(memory.inputs(inputs), {
       ...options,
-      loss: { ...loss, ...memory.options(texts, rows) },
+      loss: { ...loss, ...memory.options(texts, ids, rows) },
     });
     memory.stepped();
     const own = inputs.reduce((sum, batch) => sum + batch.truncated, 0); // each text once
@@ -331,17 +333,17 @@ class Contrastive implements Objective {
     return this.draws ? { seed } : {};
   }
 
-  /** What the loss is to know of the texts. */
-  #judged(texts: Texts, rows?: Uint32Array): LossOptions {
+  /** What the loss is to know of the texts, and what rows are about. */
+  #judged(texts: Texts, ids: BatchIds, rows?: Uint32Array): LossOptions {
     const { config } = this;
     if (config.lists !== undefined) {
       const spread = spreadLists(texts, config.columns, config.lists, rows);
-      return { ...spread.options, ...(masksDuplicates(config.loss) && { ids: spread.rows }) };
+      return { ...spread.options, ...idOptions(config, () => spread.rows, ids, rows) };
     }
     const columns = config.columns.map((column) => ofRows(texts[column] ?? [], rows));
     return {
       ...(this.guide !== null && { texts: columns }),
-      ...(masksDuplicates(config.loss) && { ids: textsOfRows(columns) }),
+      ...idOptions(config, () => textsOfRows(columns), ids, rows),
     };
   }
 
@@ -356,8 +358,8 @@ class Contrastive implements Objective {
   }
 
   /** The loss of a batch in evaluation. A memory of earlier batches has no part in it. */
-  async #lossOf({ columns, labels }: Batch, signal: AbortSignal | undefined): Promise<number> {
-    const loss = { ...this.#draws(0), ...this.#judged(columns), ...this.#beside(labels) };
+  async #lossOf({ columns, labels, ids }: Batch, signal: AbortSignal | undefined): Promise<number> {
+    const loss = { ...this.#draws(0), ...this.#judged(columns, ids), ...this.#beside(labels) };
     const inputs = await this.tokenize(columns);
     return this.#stepsFor(inputs).evaluator.lossOf(inputs, { loss, signal });
   }

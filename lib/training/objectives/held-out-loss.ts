@@ -26,7 +26,7 @@ export async function loadHeldOutBatches(
   signal: AbortSignal | undefined,
   choose: (rows: readonly Row[]) => readonly Row[] | Promise<readonly Row[]> = (rows) => rows,
 ): Promise<AsyncIterable<Batch> | null> {
-  const { columns: trained, batch: size, uniqueTexts, groupByLabel } = config;
+  const { columns: trained, batch: size, uniqueTexts, groupByLabel, ids } = config;
   const { data, format, header, quoting, delimiter } = set;
   if (set.loss !== true || data === undefined) return null;
   const columns = (set.task === undefined ? set.columns : undefined) ?? trained;
@@ -46,6 +46,7 @@ export async function loadHeldOutBatches(
     signal,
     ...listOptions(config, columns),
     ...(ofRead && { label: ofRead }),
+    ...(ids && { ids }),
   };
   const names = settingNamesOf(name);
   checkReadOptions(how, names);
@@ -58,7 +59,8 @@ export async function loadHeldOutBatches(
   for await (const row of found) rows.push(named(row, columns, trained));
   const order = groupByLabel ? { groupByLabel, shuffle: true } : { shuffle: false };
   const listed = config.lists && { lists: config.lists };
-  return batches(await choose(rows), { size, uniqueTexts, ...order, ...listed, ...(label && { label }) });
+  const beside = { ...(label && { label }), ...(ids && { ids }) };
+  return batches(await choose(rows), { size, uniqueTexts, ...order, ...listed, ...beside });
 }
 
 /** The mean of the losses of batches, each by its rows. Ranks take turns: each measures whole batches. */

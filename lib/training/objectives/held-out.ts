@@ -5,6 +5,7 @@ import { readRetrievalFolder } from '../../evaluation/beir.js';
 import { evaluateBinary } from '../../evaluation/binary.js';
 import { evaluateClustering } from '../../evaluation/clustering.js';
 import type { EncodesTexts } from '../../evaluation/encode-texts.js';
+import { columnOfTexts, readTexts } from '../../evaluation/file-texts.js';
 import { hardestPairs, hardestQueries, hardestReranked } from '../../evaluation/hardest.js';
 import { readReranking } from '../../evaluation/reranking-data.js';
 import { rerankAndScore } from '../../evaluation/reranking.js';
@@ -34,7 +35,13 @@ import { similarityOf } from '../../losses/loss-kinds.js';
 import { OWN_LOSS } from '../../losses/own-loss.js';
 import { SettingError } from '../../options/fields.js';
 import { SIMILARITIES, type Similarity, type TokenSimilarity } from '../../options/similarity.js';
-import { placeOf, settingNamesOf, type HeldOutSet, type NamedSet } from '../held-out-sets.js';
+import {
+  documentSettingsOf,
+  placeOf,
+  settingNamesOf,
+  type HeldOutSet,
+  type NamedSet,
+} from '../held-out-sets.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import { readLabelledPairs, readScoredPairs } from './held-out-sentences.js';
 import type { Measured } from './objective.js';
@@ -128,7 +135,11 @@ async function readRetrieval({
   const task =
     data === undefined
       ? await readRetrievalFolder({ queries: queries!, corpus: corpus!, judgements: judgements! })
-      : await retrievalPairs(data, how, settingNamesOf(name));
+      : await retrievalPairs(
+          data,
+          { ...how, documents: furtherDocuments(set, name, how) },
+          settingNamesOf(name),
+        );
   return {
     names: retrievalNames(measures),
     async measure(model, cut) {
@@ -137,6 +148,17 @@ async function readRetrieval({
       return { scores: flattenScores(scores), hardest: hardestQueries(task, ranking) };
     },
   };
+}
+
+/** The documents of a set beyond those of its pairs. */
+function furtherDocuments(
+  { documents, documentColumn }: HeldOutSet,
+  name: string | undefined,
+  { columns, signal }: TaskOptions,
+): Iterable<string> | AsyncIterable<string> {
+  if (documents === undefined) return [];
+  const column = columnOfTexts(documents, documentColumn, columns![1]!);
+  return readTexts(documents, column, { names: documentSettingsOf(name), signal });
 }
 
 /** Tasks that compare one representation of each text. */

@@ -6,6 +6,7 @@ import type { Parameter } from '../../tensor/tensor.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { ChunkState } from '../checkpoint.js';
 import type { ChunkEvent, StepEvent } from '../events.js';
+import type { BatchIds } from '../../data/row-ids.js';
 
 /**
  * What a run trains: a model, the loss of a batch, and held-out measures. A run knows its objective only by this interface.
@@ -84,6 +85,8 @@ export interface ObjectiveStepOptions {
   readonly steps: number | null;
   /** The label of each row of `texts`; undefined without a column of them. */
   readonly labels: readonly Label[] | undefined;
+  /** The ids of each row of `texts`; undefined without a column of them. */
+  readonly ids: BatchIds;
   /** How the rows of `texts` are dealt out to ranks; null where this process has all. */
   readonly shares: Shares | null;
   readonly signal: AbortSignal | undefined;

@@ -3,7 +3,7 @@ import type { Label } from '../../data/labels.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import { readNamedObject } from '../../files/json-file.js';
 import { ImageTextModel } from '../../images/image-text-model.js';
-import { makeLoss, masksDuplicates, stepOptionsOf } from '../../losses/loss-kinds.js';
+import { makeLoss, stepOptionsOf } from '../../losses/loss-kinds.js';
 import { withGradients, type LossOptions, type LossWithGradients } from '../../losses/loss.js';
 import { loadLoss, snapshotBeside, storedWeightsOf } from '../../losses/stored-loss.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
@@ -37,7 +37,8 @@ import {
   type Texts,
 } from './objective.js';
 import { PictureBatches, type OnBadPicture, type PictureRows } from './picture-batches.js';
-import { textsOfRows } from './run-memory.js';
+import { idOptions, textsOfRows } from './row-identities.js';
+import type { BatchIds } from '../../data/row-ids.js';
 import { stepSettings } from './step-settings.js';
 
 /**
@@ -169,13 +170,13 @@ class Pictures implements Objective {
   async step(
     { towers, rows, bad, tokens, truncated }: PictureRows,
     texts: Texts,
-    { labels, step, steps, signal, seed, onProgress }: ObjectiveStepOptions,
+    { labels, ids, step, steps, signal, seed, onProgress }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
     try {
       const [allTokens, allTruncated] = await this.#shared([tokens, truncated, ...bad], texts);
       const loss = {
         ...(steps !== null && stepOptionsOf(this.config.loss, { step, steps })),
-        ...this.#beside(texts, labels, rows),
+        ...this.#beside(texts, { labels, ids }, rows),
       };
       const result = await this.steps.gradcache.step(towers, { signal, seed, onProgress, loss });
       return { ...result, tokens: allTokens, truncated: allTruncated };
@@ -199,14 +200,17 @@ class Pictures implements Objective {
   }
 
   /** What the loss is to know of the rows beside their representations. */
-  #beside(texts: Texts, labels: readonly Label[] | undefined, rows: Uint32Array): LossOptions {
-    const { columns, loss, weights } = this.config;
+  #beside(
+    texts: Texts,
+    { labels, ids }: { labels: readonly Label[] | undefined; ids: BatchIds },
+    rows: Uint32Array,
+  ): LossOptions {
+    const { columns, weights } = this.config;
+    const ofTexts = () => textsOfRows(columns.map((column) => ofRows(texts[column]!, rows)));
     const numbers = labels && ofRows(labels, rows);
     return {
       ...(numbers && (weights === undefined ? { labels: numbers } : { weights: numbers })),
-      ...(masksDuplicates(loss) && {
-        ids: textsOfRows(columns.map((column) => ofRows(texts[column]!, rows))),
-      }),
+      ...idOptions(this.config, ofTexts, ids, rows),
     };
   }
 
@@ -250,13 +254,16 @@ class Pictures implements Objective {
 
   /** The loss of a held-out batch, without dropout. */
   async #lossOf(
-    { columns: texts, labels }: Batch,
+    { columns: texts, labels, ids }: Batch,
     folder: string,
     signal: AbortSignal | undefined,
   ): Promise<number> {
     const { towers, rows } = await this.batches.read(texts, folder, undefined);
     try {
-      return await this.steps.evaluator.lossOf(towers, { loss: this.#beside(texts, labels, rows), signal });
+      return await this.steps.evaluator.lossOf(towers, {
+        loss: this.#beside(texts, { labels, ids }, rows),
+        signal,
+      });
     } finally {
       for (const tower of towers) tower.dispose();
     }

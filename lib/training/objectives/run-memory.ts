@@ -10,6 +10,8 @@ import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { ofRows, type Texts } from './objective.js';
 import { openTextEncoder } from './open-model.js';
+import { identitiesOf, textsOfRows } from './row-identities.js';
+import type { BatchIds } from '../../data/row-ids.js';
 import { restore } from '../../safetensors/restore.js';
 
 const PREFIX = 'momentum.';
@@ -26,7 +28,7 @@ export async function openMemory(
 ): Promise<RunMemory | null> {
   if (config.memory === undefined) return null;
   const { capacity, start, momentum } = config.memory;
-  // The memory always knows rows by their texts. The loss is told of them where it is to mask duplicates.
+  // The memory always knows rows by their texts and ids. The loss is told of them where it is to mask duplicates.
   const passIds = masksDuplicates(config.loss);
   if (momentum === undefined) {
     const rows = crossBatchMemory(loss, { capacity, start, tower: 1, passIds });
@@ -47,12 +49,6 @@ export async function openMemory(
     copy.dispose();
     throw error;
   }
-}
-
-/** The texts of each row, by which a loss knows it. */
-export function textsOfRows(columns: readonly (readonly string[])[]): string[][] {
-  const [first = []] = columns;
-  return first.map((_, row) => columns.map((column) => column[row]!));
 }
 
 /** The memory of a run, and the encoder that fills it if that is not the trained one. */
@@ -83,9 +79,10 @@ export class RunMemory {
     return this.encoder === null ? [...columns] : [...columns, columns[1]!];
   }
 
-  /** Keyword arguments of the loss for some rows of a batch, or all. A row is known by its texts: one that shares a text with the batch is no negative. */
-  options(texts: Texts, rows: Uint32Array | undefined): LossOptions {
-    return { ids: textsOfRows(Object.values(texts).map((column) => ofRows(column, rows))) };
+  /** Keyword arguments of the loss for some rows of a batch, or all. A row is known by its texts and ids: one that shares one with the batch is no negative. */
+  options(texts: Texts, ids: BatchIds, rows: Uint32Array | undefined): LossOptions {
+    const own = textsOfRows(Object.values(texts).map((column) => ofRows(column, rows)));
+    return { ids: identitiesOf(own, ids, rows) };
   }
 
   /** Before each step: the slow encoder follows the update of the step before. At the first step nothing has changed. */

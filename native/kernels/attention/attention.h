@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <algorithm>
 
 #include "core/dropout_key.h"
 #include "kernels/sequences.h"
@@ -27,6 +28,10 @@ struct AttentionForm {
   bool windowed(int64_t longest) const { return window < longest - 1; }
   // Whether every query sees every key of its sequence.
   bool seesAll(int64_t longest) const { return !causal && !windowed(longest); }
+  // The most keys that a query of so long a sequence sees.
+  int64_t keysSeen(int64_t longest) const {
+    return windowed(longest) ? std::min(longest, (causal ? 1 : 2) * window + 1) : longest;
+  }
 };
 
 struct Attention {

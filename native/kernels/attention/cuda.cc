@@ -1,5 +1,6 @@
 #include <ATen/Context.h>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -12,33 +13,44 @@ namespace gradcache::kernels::cuda {
 
 namespace {
 
-// Sequences up to this length use the library's kernel. Beyond, flash attention is faster on an H200 (by a
-// fifth at 512 tokens).
-constexpr int64_t kFlashBeyond = 256;
-
-// The longest sequence that the library's kernel takes; 0: it has none for this form.
-int64_t longestOfKernel(const AttentionForm& form) {
-  return form.heads == form.keyHeads ? library().attentionLongest(static_cast<int32_t>(form.size)) : 0;
+// The most keys that a query sees where the library's kernel is the faster one on an H200, forward twice and
+// backward once (bench/RESULTS.md, attention by length). Beyond, it is flash attention, by its larger tiles.
+int64_t mostKeys(const AttentionForm& form) {
+  if (form.size > 128) return 96;
+  return form.size == 128 || form.keyHeads < form.heads ? 512 : 256;
 }
 
-bool takesKernel(const Sequences& sequences, const AttentionForm& form, const at::Tensor& distanceBias) {
-  const int64_t longest = longestOfKernel(form);
-  if (longest == 0 || !form.seesAll(sequences.longest)) return false;
+// The longest sequence that the library's kernel takes; 0: it has none for this form.
+int64_t longestOfKernel(const AttentionForm& form, bool seesAll, bool dropped) {
+  const bool general = !seesAll || form.keyHeads < form.heads;
+  return library().attentionLongest(static_cast<int32_t>(form.size), general, dropped);
+}
+
+bool takesKernel(const Sequences& sequences, const AttentionForm& form, const at::Tensor& distanceBias,
+                 const DropoutKey& key) {
+  const int64_t longest =
+      longestOfKernel(form, form.seesAll(sequences.longest), key.active() || distanceBias.defined());
+  if (longest == 0) return false;
   // Flash attention has no distance bias.
   if (distanceBias.defined()) {
     require(sequences.longest <= longest, "INPUT", "a sequence of ", sequences.longest,
             " tokens is longer than attention with a distance bias takes, ", longest);
     return true;
   }
-  return sequences.longest <= kFlashBeyond;
+  return sequences.longest <= longest && form.keysSeen(sequences.longest) <= mostKeys(form);
 }
 
 GradcacheSequences describe(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form) {
+  // Beyond the longest sequence there is nothing to see.
+  const auto window = static_cast<int32_t>(std::min(form.window, sequences.longest));
   return {sequences.deviceOffsets.const_data_ptr<int32_t>(),
           static_cast<int32_t>(sequences.offsets.size()) - 1,
           static_cast<int32_t>(sequences.longest),
           static_cast<int32_t>(form.heads),
+          static_cast<int32_t>(form.keyHeads),
           static_cast<int32_t>(form.size),
+          window,
+          form.causal ? 0 : window,
           qkv.size(0),
           currentStream(qkv.device())};
 }
@@ -70,13 +82,14 @@ bool takesAttention(const at::Tensor& qkv, const AttentionForm& form, const at::
   if (!takesRows(qkv) || qkv.scalar_type() != at::kBFloat16 || form.softCap != 0) return false;
   // Flash attention takes other forms and sizes, but no bias.
   const bool flash = form.size % 8 == 0 && form.size <= 256 && !distanceBias.defined();
-  return flash || (longestOfKernel(form) > 0 && !form.causal && form.window == AttentionForm::kUnlimited);
+  const bool seesAll = !form.causal && form.window == AttentionForm::kUnlimited;
+  return flash || longestOfKernel(form, seesAll, true) > 0;
 }
 
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
                     const at::Tensor& distanceBias, const DropoutKey& key) {
   Attention result;
-  if (takesKernel(sequences, form, distanceBias)) {
+  if (takesKernel(sequences, form, distanceBias, key)) {
     result.out = at::empty({qkv.size(0), form.heads * form.size}, qkv.options());
     result.normalizer = at::empty({form.heads, qkv.size(0)}, qkv.options().dtype(at::kFloat));
     const GradcacheSequences described = describe(qkv, sequences, form);
@@ -109,7 +122,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const Sequences& sequences, const AttentionForm& form,
                              const at::Tensor& distanceBias, const DropoutKey& key) {
   at::Tensor gradient = dout.contiguous();
-  if (takesKernel(sequences, form, distanceBias)) {
+  if (takesKernel(sequences, form, distanceBias, key)) {
     at::Tensor dqkv = at::empty_like(qkv);
     const GradcacheSequences described = describe(qkv, sequences, form);
     check(library().attentionBackward(&described, gradient.const_data_ptr(), qkv.const_data_ptr(),

@@ -10,8 +10,8 @@ decltype(kernels::attention) attention;
 decltype(kernels::attentionBackward) attentionBackward;
 }  // namespace cpu
 
-// bfloat16. Short sequences whose queries see every key use the library's own kernel; all others flash
-// attention, whose dropout is libtorch's, seeded from the key. There is no gradient of a distance bias.
+// bfloat16. Queries that see few keys use the library's own kernel, if it has one for the form; all others
+// flash attention, whose dropout is libtorch's, seeded from the key. There is no gradient of a distance bias.
 namespace cuda {
 bool takesAttention(const at::Tensor& qkv, const AttentionForm& form, const at::Tensor& distanceBias);
 decltype(kernels::attention) attention;

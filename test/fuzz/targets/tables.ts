@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
-import { readTexts } from '../../../lib/cli/texts.js';
+import { DATA_SETTINGS } from '../../../lib/data/setting-names.js';
+import { readTexts } from '../../../lib/evaluation/file-texts.js';
 import { readPairs, readRetrievalPairs, readSts } from '../../../lib/index.js';
 import { mutateBytes, mutateText } from '../mutations.js';
 import { garbage, type Random } from '../random-arguments.js';
@@ -66,7 +67,8 @@ const readers: Readonly<Record<string, (path: string, random: Random) => Promise
     ),
   readSts: (path, random) => readSts(path, { columns: ALL, ...options(ALL, random) }),
   readRetrievalPairs: (path, random) => readRetrievalPairs(path, options(['anchor', 'positive'], random)),
-  readTexts: (path, random) => drain(readTexts(path, random.pick(['anchor', 'positive', 'x']), {})),
+  readTexts: (path, random) =>
+    drain(readTexts(path, random.pick(['anchor', 'positive', 'x']), { names: DATA_SETTINGS })),
 };
 
 /** Tables of texts, plain and gzipped, with every reader of them. */

@@ -3,8 +3,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { readTexts } from '../../lib/cli/texts.js';
+import { readTexts } from '../../lib/evaluation/file-texts.js';
 import { collect, temporaryFolder } from '../data/temporary-folder.js';
+
+const HOW = { names: { columns: '--column' } };
 
 test('the lines of a file are its texts: no mark in front, no carriage returns, empty ones kept', async (t) => {
   const folder = await temporaryFolder(t);
@@ -17,7 +19,7 @@ test('the lines of a file are its texts: no mark in front, no carriage returns, 
     ['c.txt.gz', gzipSync(text)],
   ] as const) {
     await writeFile(join(folder, name), bytes);
-    assert.deepEqual(await collect(readTexts(join(folder, name), undefined)), expected);
+    assert.deepEqual(await collect(readTexts(join(folder, name), undefined, HOW)), expected);
   }
 });
 
@@ -25,8 +27,11 @@ test('a line that is not UTF-8 is named, and a file with columns needs one of th
   const folder = await temporaryFolder(t);
   const path = join(folder, 'wrong.txt');
   await writeFile(path, Buffer.from('good\ncaf\xe9\n', 'latin1'));
-  await assert.rejects(collect(readTexts(path, undefined)), { code: 'INPUT', message: /wrong\.txt, line 2/ });
-  await assert.rejects(collect(readTexts(join(folder, 'a.jsonl'), undefined)), {
+  await assert.rejects(collect(readTexts(path, undefined, HOW)), {
+    code: 'INPUT',
+    message: /wrong\.txt, line 2/,
+  });
+  await assert.rejects(collect(readTexts(join(folder, 'a.jsonl'), undefined, HOW)), {
     code: 'INPUT',
     message: /--column NAME/,
   });
@@ -41,5 +46,5 @@ test('a folder, a device or a pointer of Git LFS in place of lines is told', asy
     [folder, /is a folder/],
     ['/dev/zero', /is a device/],
   ] as const)
-    await assert.rejects(collect(readTexts(path, undefined)), { code: 'INPUT', message });
+    await assert.rejects(collect(readTexts(path, undefined, HOW)), { code: 'INPUT', message });
 });
