@@ -16,9 +16,10 @@ struct NestedStatistics {
 
 constexpr size_t kRowSumBytes = kMostLengths * kTileRows * sizeof(float);
 constexpr size_t kMeetingBytes = 4 * kTileColumns * sizeof(float);  // of a warpgroup
-constexpr size_t kStatisticsBytes =
-    hopper::kOperandBytes + kRowSumBytes + hopper::kWarpgroups * kMeetingBytes + hopper::kBarrierBytes;
-[[maybe_unused]] constexpr int kLag = 1;  // forEachLength; not measured yet
+constexpr size_t kFactorBytes = 2 * kTileColumns * sizeof(float);   // of a warpgroup: of two lengths
+constexpr size_t kStatisticsBytes = hopper::kOperandBytes + kRowSumBytes +
+                                    hopper::kWarpgroups * (kMeetingBytes + kFactorBytes) +
+                                    hopper::kBarrierBytes;
 
 template <class Half, bool kWithColumns>
 __global__ __launch_bounds__(hopper::kThreads, 1) void nestedStatistics(
@@ -32,33 +33,42 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void nestedStatistics(
   const int lane = thread & 31, member = thread % 128;
   uint8_t* const meetings = shared + hopper::kOperandBytes + kRowSumBytes;
   float* const meeting = reinterpret_cast<float*>(meetings + (warpgroup > 0 ? kMeetingBytes : 0));
+  uint8_t* const behind = meetings + hopper::kWarpgroups * kMeetingBytes;
+  float* const columnFactors = reinterpret_cast<float*>(behind + (warpgroup > 0 ? kFactorBytes : 0));
   const int cluster = static_cast<int>(blockIdx.x) / hopper::kCluster;
   const int clusters = static_cast<int>(gridDim.x) / hopper::kCluster;
   const int rank = static_cast<int>(hopper::blockOfCluster());
   LeftOut<WarpTile<1, 4>> leftOut;
   float rowFactors[2];
-  hopper::forEachLength<Half>(
-      &rows, &columns, lengths, kLag, shared, meetings + hopper::kWarpgroups * kMeetingBytes,
+  float2 loaded;
+  bool other = false;  // which of two places has the factors of a length's columns
+  hopper::forEachLength<Half, hopper::kStages>(
+      &rows, &columns, lengths, shared, behind + hopper::kWarpgroups * kFactorBytes,
       StatisticsWalk(plan, cluster, clusters),
       [&](const WarpTile<1, 4>& tile) { leftOut.load(scores, tile); },
       [&](const WarpTile<1, 4>& tile, int length) {
         const float* const factors = of.rowFactors + length * of.rowStride + tile.rowOf(0);
         rowFactors[0] = __ldg(factors);
         rowFactors[1] = __ldg(factors + 8);
+        loaded = __ldg(reinterpret_cast<const float2*>(of.columnFactors + length * of.columnStride +
+                                                       tile.column + member * 2));
       },
       [&](const StatisticsWalk& walk, const WarpTile<1, 4>& tile, float(&numbers)[128], int length) {
         if (length == 0) leftOut.apply(scores, tile, numbers, kNone);
-        const float* const columnFactors = of.columnFactors + length * of.columnStride + tile.columnOf(0, 0);
+        // What is overwritten was used before all met for the length before.
+        other = !other;
+        float* const factorsHere = columnFactors + (other ? kTileColumns : 0);
+        *reinterpret_cast<float2*>(factorsHere + member * 2) = loaded;
+        hopper::syncNamed(hopper::kWarpgroupBarrier + warpgroup, 128);
         const float factors[2] = {rowFactors[0] * scores.factor, rowFactors[1] * scores.factor};
         float sums[2] = {0, 0};
-        if (kWithColumns) hopper::syncNamed(hopper::kWarpgroupBarrier + warpgroup, 128);  // all have met
 #pragma unroll
         for (int across = 0; across < 4; ++across) {
           float v[16];
 #pragma unroll
           for (int k = 0; k < 8; ++k) {
-            const float2 two =
-                __ldg(reinterpret_cast<const float2*>(columnFactors + across * kFragmentColumns + k * 8));
+            const float2 two = *reinterpret_cast<const float2*>(factorsHere + across * kFragmentColumns +
+                                                                 k * 8 + lane % 4 * 2);
             float powers[4];
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
@@ -108,22 +118,6 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void nestedStatistics(
 __global__ void padFactors(const float* factors, int64_t stride, int size, int64_t padded, float* target) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i < padded) target[blockIdx.y * padded + i] = i < size ? factors[blockIdx.y * stride + i] : 1.0f;
-}
-
-// Adds to `sums` [lengths, stride] the parts [count, lengths, partStride].
-__global__ void addParts(const float* parts, int count, int64_t partStride, int size, float* sums,
-                         int64_t stride) {
-  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (i >= size) return;
-  float sum = 0;
-  for (int p = 0; p < count; ++p)
-    sum += __ldcs(parts + (int64_t{p} * gridDim.y + blockIdx.y) * partStride + i);
-  sums[blockIdx.y * stride + i] += sum;
-}
-
-constexpr int kJoinThreads = 128;
-dim3 joinBlocks(int64_t size, int lengths) {
-  return dim3(static_cast<unsigned>(ceilDivide(size, kJoinThreads)), static_cast<unsigned>(lengths));
 }
 
 // Memory for parts of column sums at a time.
@@ -220,11 +214,11 @@ cudaError_t statistics(const GradcacheScores& s, const GradcacheLengths& l, floa
                      : sweep<float16, false>(slab, part, scores, lengths, of);
     if (code != cudaSuccess) return code;
     addParts<<<joinBlocks(scores.rows, l.count), kJoinThreads, 0, stream>>>(
-        of.rows, plan.walk.ranges, of.rowStride, scores.rows, rows + begin, rowStride);
+        of.rows, plan.walk.ranges, of.rowStride, scores.rows, kAllLengths, rows + begin, rowStride);
     if (columns)
       addParts<<<joinBlocks(scores.columns, l.count), kJoinThreads, 0, stream>>>(
           of.columns, part.walk.groups * hopper::kCluster * hopper::kWarpgroups, of.columnStride,
-          scores.columns, columns, columnStride);
+          scores.columns, kAllLengths, columns, columnStride);
     if ((code = cudaGetLastError()) != cudaSuccess) return code;
   }
   return cudaSuccess;
