@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 10
+#define GRADCACHE_CUDA_ABI 11
 
 #ifdef __cplusplus
 extern "C" {
@@ -267,6 +267,8 @@ typedef struct {
   int64_t rowFactorStride, columnFactorStride;
 } GradcacheLengths;
 
+/* Whether the current device takes these lengths (their factors are not read), with scores up to `bound`. */
+int gradcache_nested_takes(const GradcacheLengths* lengths, float bound);
 /* The power of two that sums are taken from; negative for a bound that is too far from 0 for one. */
 float gradcache_nested_reference(float bound);
 /* Adds to rows [count, rowCount] and columns [count, columnCount], or null, the sums of 2^(score * log2(e) -

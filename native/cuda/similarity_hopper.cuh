@@ -188,8 +188,8 @@ struct Ring {
   }
 };
 
-// Barriers of `kCount` stages: that a stage is full, and that it is empty. All threads of the cluster call this
-// first.
+// Barriers of `kCount` stages: that a stage is full, and that it is empty. All threads of the cluster call
+// this first.
 template <int kCount>
 struct Barriers {
   uint32_t full, empty;

@@ -14,7 +14,8 @@ constexpr int kMostLengths = GRADCACHE_MOST_LENGTHS;
 // minus infinity it can be multiplied by 0.
 constexpr float kNone = -1e30f;
 
-// With normalizers of columns, their powers below the reference are floats up to this bound, in powers of two.
+// With normalizers of columns, their powers below the reference are floats up to this bound, in powers of
+// two.
 constexpr float kMostBound = 105;
 
 // Where the lengths end, in stages.

@@ -68,7 +68,7 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void nestedStatistics(
 #pragma unroll
           for (int k = 0; k < 8; ++k) {
             const float2 two = *reinterpret_cast<const float2*>(factorsHere + across * kFragmentColumns +
-                                                                 k * 8 + lane % 4 * 2);
+                                                                k * 8 + lane % 4 * 2);
             float powers[4];
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
@@ -227,6 +227,14 @@ cudaError_t statistics(const GradcacheScores& s, const GradcacheLengths& l, floa
 }  // namespace
 
 }  // namespace gradcache::cuda
+
+int gradcache_nested_takes(const GradcacheLengths* lengths, float bound) {
+  GradcacheScores s = {};
+  s.bound = bound;
+  if (lengths->count > 0 && lengths->count <= GRADCACHE_MOST_LENGTHS)
+    s.width = lengths->lengths[lengths->count - 1];
+  return gradcache::cuda::takesLengths(s, *lengths);
+}
 
 float gradcache_nested_reference(float bound) {
   GradcacheScores s = {};

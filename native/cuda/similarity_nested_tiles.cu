@@ -1,6 +1,7 @@
-// Tiles of what the gradient of a softmax at several lengths is multiplied by, in one sweep: dL/d(dot product)
-// of the first numbers of two rows. A tile goes with the numbers that no shorter one has, so that two
-// neighbouring lengths make their sum, for the numbers of the shorter, and the longer one's alone for the rest.
+// Tiles of what the gradient of a softmax at several lengths is multiplied by, in one sweep: dL/d(dot
+// product) of the first numbers of two rows. A tile goes with the numbers that no shorter one has, so that
+// two neighbouring lengths make their sum, for the numbers of the shorter, and the longer one's alone for the
+// rest.
 #include "cuda/similarity_nested.cuh"
 #include "cuda/similarity_tiles.cuh"
 
@@ -8,8 +9,8 @@ namespace gradcache::cuda {
 
 namespace {
 
-// What a lane reads of a row at a length: what a dot product is multiplied by, and what makes a gradient of an
-// exponential. Of a softmax over rows alone `power` is a normalizer, less the logarithm of the weight.
+// What a lane reads of a row at a length: what a dot product is multiplied by, and what makes a gradient of
+// an exponential. Of a softmax over rows alone `power` is a normalizer, less the logarithm of the weight.
 struct RowNumbers {
   float factor, power, weight, unused;
 };
@@ -20,16 +21,16 @@ struct ColumnNumbers {
 };
 
 struct NestedTiles {
-  const RowNumbers* rows;        // [lengths, rowStride]
-  const ColumnNumbers* columns;  // [lengths, columnStride]
+  const RowNumbers* rows;         // [lengths, rowStride]
+  const ColumnNumbers* columns;   // [lengths, columnStride]
   float *rowTurns, *columnTurns;  // [columnTiles, lengths, rowStride]; [64 rows each, lengths, columnStride]
   int64_t rowStride, columnStride;
   int tileRows;     // a tile begins that many rows below the one before
   uint32_t joined;  // GradcacheLengths
 };
 
-// A warp writes its part of a tile in one piece, and makes the next while the copy engine reads that. So there
-// is memory for three stages of operands.
+// A warp writes its part of a tile in one piece, and makes the next while the copy engine reads that. So
+// there is memory for three stages of operands.
 constexpr int kNestedStages = 3;
 constexpr size_t kNestedOperandBytes = kNestedStages * hopper::kStageBytes;
 constexpr int kPartBytes = 4 * kStoreBytes;                                 // of a warp
@@ -66,8 +67,8 @@ struct NestedLane {
       return powerOfTwo(fmaf(cosine, rows[low].factor, -rows[low].power));
   }
 
-  // A fragment's numbers, to be written; if kTurns, what they turn rows by is added to `turns`, and columns to
-  // `v`.
+  // A fragment's numbers, to be written; if kTurns, what they turn rows by is added to `turns`, and columns
+  // to `v`.
   template <bool kTurns>
   __device__ __forceinline__ void make(const float* numbers, const ColumnNumbers* columns, int across,
                                        uint32_t (&packed)[16], float (&turns)[2], float (&v)[16]) const {
@@ -138,8 +139,7 @@ struct NestedLane {
 
   // The same of a joined length, and what its numbers turn rows and columns by.
   __device__ __forceinline__ void makeAllWithTurns(const float (&numbers)[128], const ColumnNumbers* columns,
-                                                   int warpgroup, float* rowTurns,
-                                                   float* columnTurns) const {
+                                                   int warpgroup, float* rowTurns, float* columnTurns) const {
     beginPart();
     float turns[2] = {0, 0};
 #pragma unroll
@@ -176,8 +176,8 @@ template <class Half, bool kBoth>
 __global__ __launch_bounds__(hopper::kThreads, 1) void nestedTiles(
     const __grid_constant__ CUtensorMap rows, const __grid_constant__ CUtensorMap columns,
     const __grid_constant__ CUtensorMap tiles, const __grid_constant__ Scores scores,
-    const __grid_constant__ Lengths lengths,
-    const __grid_constant__ NestedTiles of, int steps, int columnTiles) {
+    const __grid_constant__ Lengths lengths, const __grid_constant__ NestedTiles of, int steps,
+    int columnTiles) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) uint8_t shared[];
   const int thread = static_cast<int>(threadIdx.x) - 128, warpgroup = thread / 128, member = thread % 128;
@@ -307,8 +307,8 @@ cudaError_t sweep(const GradcacheScores& s, const GradcacheLengths& l, const Sco
   if (code == cudaSuccess) code = hopper::residentClusters(address, kNestedTileBytes, &clusters);
   if (code != cudaSuccess) return code;
   return launchClusters(kernel, std::min(memory.steps * memory.columnTiles, clusters), kNestedTileBytes,
-                        static_cast<cudaStream_t>(s.stream), rows, columns, tiles, scores, lengthsOf(l),
-                        of, memory.steps, memory.columnTiles);
+                        static_cast<cudaStream_t>(s.stream), rows, columns, tiles, scores, lengthsOf(l), of,
+                        memory.steps, memory.columnTiles);
 }
 
 cudaError_t makeTiles(const GradcacheScores& s, const GradcacheLengths& l, const GradcacheNested& n,
@@ -334,8 +334,8 @@ cudaError_t makeTiles(const GradcacheScores& s, const GradcacheLengths& l, const
                                   hopper::kHalfColumns, hopper::kDepth);
   // Columns up to a whole piece of the copy engine are written, as zeros.
   if (code == cudaSuccess)
-    code = hopper::describeMatrix(&tiles, s.type, n.tiles, l.count * of.rowStride, (s.columnCount + 7) / 8 * 8,
-                                  n.stride, kFragmentRows, kFragmentColumns);
+    code = hopper::describeMatrix(&tiles, s.type, n.tiles, l.count * of.rowStride,
+                                  (s.columnCount + 7) / 8 * 8, n.stride, kFragmentRows, kFragmentColumns);
   if (code != cudaSuccess) return code;
   if (s.type == GRADCACHE_BFLOAT16)
     code = both ? sweep<bfloat16, true>(s, l, scores, memory, of, rows, columns, tiles)
@@ -348,8 +348,8 @@ cudaError_t makeTiles(const GradcacheScores& s, const GradcacheLengths& l, const
       memory.of.rowTurns, memory.columnTiles, memory.of.rowStride, scores.rows, l.joined, n.rowTurns,
       n.rowTurnStride);
   addParts<<<joinBlocks(scores.columns, l.count), kJoinThreads, 0, stream>>>(
-      memory.of.columnTurns, memory.parts(), memory.of.columnStride, scores.columns, l.joined,
-      n.columnTurns, n.columnTurnStride);
+      memory.of.columnTurns, memory.parts(), memory.of.columnStride, scores.columns, l.joined, n.columnTurns,
+      n.columnTurnStride);
   return cudaGetLastError();
 }
 
@@ -357,8 +357,8 @@ cudaError_t checkNested(const GradcacheScores* s, const GradcacheLengths& l, con
   if (cudaError_t code = checkScores(s)) return code;
   // Neither the last nor two in a row.
   const bool apart = (l.joined & l.joined << 1) == 0 && l.joined >> (l.count - 1) == 0;
-  const bool valid = takesLengths(*s, l) && apart && n.rowNormalizers && n.tiles && n.rowTurns && n.columnTurns &&
-                     n.stride >= (s->columnCount + 7) / 8 * 8 && n.stride % 8 == 0 &&
+  const bool valid = takesLengths(*s, l) && apart && n.rowNormalizers && n.tiles && n.rowTurns &&
+                     n.columnTurns && n.stride >= (s->columnCount + 7) / 8 * 8 && n.stride % 8 == 0 &&
                      (!n.columnNormalizers || s->bound * static_cast<float>(kLog2E) <= kMostBound);
   return valid ? checkAligned(n.tiles) : cudaErrorInvalidValue;
 }

@@ -40,6 +40,7 @@
   X(gradcache_scores_probabilities, scoresProbabilities) \
   X(gradcache_scores_sigmoid_scratch, scoresSigmoidScratch) \
   X(gradcache_scores_sigmoid, scoresSigmoid) \
+  X(gradcache_nested_takes, nestedTakes) \
   X(gradcache_nested_reference, nestedReference) \
   X(gradcache_nested_statistics_scratch, nestedStatisticsScratch) \
   X(gradcache_nested_statistics, nestedStatistics) \
