@@ -43,12 +43,18 @@ struct Parts {
   at::Tensor q, k, v;
 };
 
+at::Tensor together(const at::Tensor& heads) { return heads.contiguous().flatten(0, 1); }
+
 Parts partsOf(const at::Tensor& qkv, const Rectangle& shape, const AttentionForm& form) {
   const at::Tensor rows = qkv.narrow(0, shape.firstToken, shape.count);
-  const int64_t served = form.heads / form.keyHeads;
-  return {headsOf(rows, shape, form.size, 0, form.heads, 1),
-          headsOf(rows, shape, form.size, form.heads, form.keyHeads, served),
-          headsOf(rows, shape, form.size, form.heads + form.keyHeads, form.keyHeads, served)};
+  const int64_t queries = form.heads * form.size, keys = form.keyHeads * form.size,
+                served = form.heads / form.keyHeads;
+  auto each = [&](int64_t first) {
+    const at::Tensor heads = spread(rows.narrow(1, first, keys), shape, form.keyHeads);
+    return together(served == 1 ? heads : heads.repeat_interleave(served, 1));
+  };
+  return {together(spread(rows.narrow(1, 0, queries), shape, form.heads)), each(queries),
+          each(queries + keys)};
 }
 
 // scale * a b of each head.
@@ -104,7 +110,7 @@ Scored probabilities(const Parts& parts, const Rectangle& shape, const Block& bl
 
 // Values for the pairs of a block in backward, [n, heads, count, longest].
 struct Pairs {
-  at::Tensor dout;     // [n * heads, count, size]
+  at::Tensor dout;     // [n * heads, count, size], contiguous
   at::Tensor p;        // probabilities before the dropout
   at::Tensor dscores;  // with a cap: before it
 };
@@ -112,17 +118,18 @@ struct Pairs {
 Pairs pairsOf(const Parts& parts, const Rectangle& shape, const Block& block, const at::Tensor& dout,
               const AttentionForm& form, const at::Tensor& distanceBias, const DropoutKey& key) {
   Pairs pairs;
-  pairs.dout = headsOf(dout.narrow(0, shape.firstToken, shape.count), shape, form.size, 0, form.heads, 1)
-                   .narrow(1, block.from, block.count);
+  at::Tensor ofOutputs = spread(dout.narrow(0, shape.firstToken, shape.count), shape, form.heads)
+                             .narrow(2, block.from, block.count);
   Scored scored = probabilities(parts, shape, block, form, distanceBias);
   pairs.p = std::move(scored.p);
   if (shape.present.defined()) {
     // Places without a query have gradient zero, but their rows of p can be NaN.
     const at::Tensor empty =
         shape.present.narrow(1, block.from, block.count).logical_not().view({-1, 1, block.count, 1});
-    pairs.dout = apart(pairs.dout, form).masked_fill(empty, 0).flatten(0, 1);
+    ofOutputs = ofOutputs.masked_fill(empty, 0);
     if (distanceBias.defined() || !form.seesAll(shape.tokens.size(1))) pairs.p.masked_fill_(empty, 0);
   }
+  pairs.dout = together(ofOutputs);
   at::Tensor dp = apart(product(pairs.dout, parts.v.transpose(1, 2)), form);
   if (key.active())
     dp = kernels::dropoutOfRows(dp, queryNumbers(shape, block.from, block.count, form.heads), key);

@@ -29,21 +29,10 @@ at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads)
   return padded.view({shape.tokens.size(0), shape.tokens.size(1), heads, -1}).transpose(1, 2);
 }
 
-at::Tensor headsOf(const at::Tensor& rows, const Rectangle& shape, int64_t size, int64_t first, int64_t heads,
-                   int64_t served) {
-  const int64_t n = shape.tokens.size(0), longest = shape.tokens.size(1), all = rows.size(1) / size;
-  at::Tensor head = at::arange(heads * served, shape.tokens.options());
-  if (served > 1) head = head.div(served, "floor");
-  const at::Tensor numbers =
-      shape.tokens.mul(all).add(first).view({n, 1, longest}).add(head.view({1, -1, 1}));
-  return rows.reshape({-1, size}).index_select(0, numbers.view({-1})).view({-1, longest, size});
-}
-
 void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangle& shape) {
   const at::Tensor byToken = padded.transpose(1, 2);  // [n, longest, heads, d]
   if (shape.present.defined()) {
-    at::Tensor target = rows;
-    at::index_select_out(target, byToken.reshape({shape.tokens.numel(), -1}), 0, shape.places);
+    rows.copy_(byToken.reshape({shape.tokens.numel(), -1}).index_select(0, shape.places));
   } else {
     rows.unflatten(1, {padded.size(1), -1}).unflatten(0, {padded.size(0), -1}).copy_(byToken);
   }

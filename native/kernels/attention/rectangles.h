@@ -48,11 +48,7 @@ void inRectangles(const Sequences& sequences, int64_t heads, Visit visit) {
 
 // rows [count, heads * d] as [n, heads, longest, d]; places behind a sequence hold its last token's row.
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads);
-// The heads first to first + heads of rows [count, width], each `size` numbers wide, as [n * heads, longest,
-// size], contiguous. Each head is there `served` times, one behind the other.
-at::Tensor headsOf(const at::Tensor& rows, const Rectangle& shape, int64_t size, int64_t first, int64_t heads,
-                   int64_t served);
-// What spread() gives, back into rows [count, heads * d]: what places behind a sequence hold is left out.
+// And back, into rows [count, heads * d]: what places behind a sequence hold is left out.
 void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangle& shape);
 
 // int64 [n, heads, count]: the numbers by which dropout counts queries [from, from + count) of each sequence.
