@@ -147,6 +147,19 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
   at::Tensor ofRows, ofColumns;  // normalizers without the bias
   if (gradient.rows.defined()) ofRows = gradient.rows.sub(bias());
   if (gradient.columns.defined()) ofColumns = gradient.columns.sub(bias());
+  // First, as several lengths meet there (levels.h), and need no memory for the rest meanwhile.
+  const at::Tensor none = at::full_like(found.rows, INFINITY);
+  const auto greatest = [](const at::Tensor& sums, const at::Tensor& normalizers) {
+    return sums.sub(normalizers).exp_().max();
+  };
+  const double scale = similarity_.measure().scale;
+  if (ofColumns.defined() && ofRows.defined() && rowScale() == scale) {
+    sweepGradient(scale, ofRows, ofColumns,
+                  greatest(found.rows, ofRows).add(greatest(found.columns, ofColumns)));
+  } else {
+    if (ofRows.defined()) sweepGradient(rowScale(), ofRows, {}, greatest(found.rows, ofRows));
+    if (ofColumns.defined()) sweepGradient(scale, none, ofColumns, greatest(found.columns, ofColumns));
+  }
   if (singles_.count() > 0) {
     at::Tensor slopes = at::zeros_like(found.singles);  // dL/dscore
     if (ofRows.defined()) slopes.add_(logitsOf(found.singles, true).sub_(ofRows.unsqueeze(1)).exp_());
@@ -162,19 +175,6 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
     singles_.addGradient(slopes, found.singles);
   }
   addConstants(gradient);
-
-  const at::Tensor none = at::full_like(found.rows, INFINITY);
-  const auto greatest = [](const at::Tensor& sums, const at::Tensor& normalizers) {
-    return sums.sub(normalizers).exp_().max();
-  };
-  const double scale = similarity_.measure().scale;
-  if (ofColumns.defined() && ofRows.defined() && rowScale() == scale) {
-    sweepGradient(scale, ofRows, ofColumns,
-                  greatest(found.rows, ofRows).add(greatest(found.columns, ofColumns)));
-  } else {
-    if (ofRows.defined()) sweepGradient(rowScale(), ofRows, {}, greatest(found.rows, ofRows));
-    if (ofColumns.defined()) sweepGradient(scale, none, ofColumns, greatest(found.columns, ofColumns));
-  }
   strip_.fused_ = nullptr;
 }
 

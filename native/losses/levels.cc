@@ -77,6 +77,7 @@ Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& me
       inverses.push_back(level.inverses);
     }
     nested_.emplace(levels_.back().similarity, std::move(dimensions), std::move(weights), inverses);
+    gradients_.resize(representations_.size());
     return;
   }
   for (size_t tower = 0; tower < representations_.size(); ++tower)
@@ -97,6 +98,7 @@ LossResult Levels::compute(const std::function<std::unique_ptr<TiledLoss>()>& ma
       [&](int64_t k) {
         const c10::OptionalStreamGuard here(stream);
         losses[k]->compute(levels_[k].similarity, sums[k]);
+        if (isFast()) addOwnGradients(levels_[k], weight);
       },
       [&] { together(); });
 
@@ -264,16 +266,26 @@ at::Tensor Levels::memory(size_t place, int64_t rows, int64_t columns) {
   return memory.narrow(0, 0, needed).view({rows, columns});
 }
 
-at::Tensor Levels::takeGradient(int64_t tower, double weight) {
-  if (!trains(tower)) return {};
-  if (!isFast()) return takeGradientOfTiles(tower, weight);
-  at::Tensor gradient = nested_->takeGradient(tower);
-  if (!gradient.defined()) gradient = at::zeros_like(representations_[tower]);
-  if (weight != 1) gradient.mul_(weight);
-  for (Level& level : levels_)
+// No meeting comes after a loss has ended: what it did not meet for is added at once, and the next one has
+// that memory.
+void Levels::addOwnGradients(Level& level, double weight) {
+  for (size_t k = 0; k < representations_.size(); ++k) {
+    const auto tower = static_cast<int64_t>(k);
+    if (!trains(tower)) continue;
+    at::Tensor& gradient = gradients_[k];
+    if (!gradient.defined()) {
+      gradient = nested_->takeGradient(tower);
+      if (!gradient.defined()) gradient = at::zeros_like(representations_[k]);
+      if (weight != 1) gradient.mul_(weight);
+    }
     gradient.narrow(1, 0, level.length.dimension)
         .add_(level.similarity.towers_[tower]->takeGradient(level.length.weight * weight));
-  return gradient;
+  }
+}
+
+at::Tensor Levels::takeGradient(int64_t tower, double weight) {
+  if (!trains(tower)) return {};
+  return isFast() ? std::move(gradients_[tower]) : takeGradientOfTiles(tower, weight);
 }
 
 at::Tensor Levels::takeGradientOfTiles(int64_t tower, double weight) {

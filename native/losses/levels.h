@@ -94,6 +94,8 @@ class Levels final : public JointSweeps {
   at::Tensor memory(size_t place, int64_t rows, int64_t columns);
   bool trains(int64_t tower) const { return levels_[0].similarity.trains(tower); }
   bool isFast() const { return levels_[0].similarity.measure().fast; }
+  // Of kernels: adds what a loss that has ended has in its own Similarity.
+  void addOwnGradients(Level& level, double weight);
   at::Tensor takeGradient(int64_t tower, double weight);
   at::Tensor takeGradientOfTiles(int64_t tower, double weight);
 
