@@ -80,7 +80,7 @@ export class TiledLoss implements LossWithGradients {
 
   /**
    * @param lengths none: representations are compared as they are
-   * @returns null for several lengths of a loss that computes one at a time, such as one in half precision, or of rows that go round
+   * @returns null for several lengths of a loss that computes one at a time, or of rows that go round
    */
   async computeAt(
     lengths: readonly Length[],
@@ -106,7 +106,7 @@ export class TiledLoss implements LossWithGradients {
       learned: this.parameters().length > 0,
       trained: Int32Array.from(representations, (_, tower) => (isTrained(tower) ? 1 : 0)),
     };
-    if (lengths.length > 0 && (settings['fast'] === true || this.#parts.plain === true)) return null;
+    if (lengths.length > 0 && this.#parts.plain === true) return null;
     if (lengths.length > 0) {
       settings['lengths'] = Int32Array.from(lengths, ({ dimension }) => dimension);
       settings['lengthWeights'] = Float64Array.from(lengths, (length) => length.weight);

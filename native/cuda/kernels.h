@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 10
+#define GRADCACHE_CUDA_ABI 11
 
 #ifdef __cplusplus
 extern "C" {
@@ -251,6 +251,59 @@ int gradcache_scores_probabilities(const GradcacheScores* s, const float* rowNor
 size_t gradcache_scores_sigmoid_scratch(const GradcacheScores* s);
 int gradcache_scores_sigmoid(const GradcacheScores* s, double bias, float weight, void* target, void* rest,
                              int64_t stride, float* losses, float* sums, void* scratch);
+
+/* Scores at several lengths of the same rows and columns: of their first lengths[k] numbers, times
+ * rowFactors[k, i] * columnFactors[k, j], which make a cosine of it. Of pairs, sums and tiles are those of
+ * GradcacheScores at each length. All exponentials are taken from one reference, so that its bound must hold
+ * at every length. A device or lengths that the kernels do not take have a scratch of 0 bytes. */
+#define GRADCACHE_MOST_LENGTHS 8
+typedef struct {
+  int32_t count;
+  /* Bit k: the tile of length k is the sum of its numbers and those of the next length. Not the last length,
+   * nor two in a row. */
+  uint32_t joined;
+  int64_t lengths[GRADCACHE_MOST_LENGTHS]; /* rising multiples of 64, the last of them the width */
+  const float *rowFactors, *columnFactors; /* [count, rowCount], [count, columnCount] */
+  int64_t rowFactorStride, columnFactorStride;
+} GradcacheLengths;
+
+/* Whether the current device takes these lengths (their factors are not read), with scores up to `bound`. */
+int gradcache_nested_takes(const GradcacheLengths* lengths, float bound);
+/* The power of two that sums are taken from; negative for a bound that is too far from 0 for one. */
+float gradcache_nested_reference(float bound);
+/* Adds to rows [count, rowCount] and columns [count, columnCount], or null, the sums of 2^(score * log2(e) -
+ * reference). */
+size_t gradcache_nested_statistics_scratch(const GradcacheScores* s, const GradcacheLengths* lengths,
+                                           int columns);
+int gradcache_nested_statistics(const GradcacheScores* s, const GradcacheLengths* lengths, float* rows,
+                                int64_t rowStride, float* columns, int64_t columnStride, void* scratch);
+
+typedef struct {
+  float of[GRADCACHE_MOST_LENGTHS];
+} GradcacheNestedWeights;
+
+typedef struct {
+  GradcacheNestedWeights weights;
+  /* In powers of two: [count, rowCount], [count, columnCount]; the latter null for a softmax over rows alone.
+   * Infinity leaves a row's or a column's softmax out. */
+  const float *rowNormalizers, *columnNormalizers;
+  int64_t rowNormalizerStride, columnNormalizerStride;
+  /* Of the type of the operands, one for each length, gradcache_nested_tile_rows() rows below the one before,
+   * rows `stride` apart, a multiple of 8. */
+  void* tiles;
+  int64_t stride;
+  /* What the gradients of a joined length, times its dot products, add up to in each row and column: is
+   * added to. Those of other lengths follow from the products of their tiles. */
+  float *rowTurns, *columnTurns;
+  int64_t rowTurnStride, columnTurnStride;
+} GradcacheNested;
+
+/* Fills tiles with weights[k] * (2^(score - row's normalizer) + 2^(score - column's)) * rowFactors[k, i] *
+ * columnFactors[k, j]. With normalizers of columns the bound must be 72 or less. */
+int64_t gradcache_nested_tile_rows(int64_t rows);
+size_t gradcache_nested_tiles_scratch(const GradcacheScores* s, const GradcacheLengths* lengths);
+int gradcache_nested_tiles(const GradcacheScores* s, const GradcacheLengths* lengths,
+                           const GradcacheNested* nested, void* scratch);
 
 /* operand [rowCount, width up to a multiple of 8] of `type` = rows [rowCount, width] * factors[i] * scale, 0
  * beyond the width; factors may be null. parts 1 or 2, of float16: three parts beside one another, low, high,

@@ -120,9 +120,9 @@ struct LeftOut {
     }
   }
 
-  // Gives the score of minus infinity to pairs that lie outside or are left out.
+  // Gives the score `none` to pairs that lie outside or are left out.
   __device__ __forceinline__ void apply(const Scores& scores, const Tile& tile,
-                                        float (&numbers)[Tile::kNumbers]) const {
+                                        float (&numbers)[Tile::kNumbers], float none = -infinite()) const {
     const int rowEnd = tile.row + Tile::kDown * kFragmentRows,
               columnEnd = tile.column + Tile::kAcross * kFragmentColumns;
     const int diagonal = scores.without;
@@ -137,7 +137,7 @@ struct LeftOut {
     if (whole) return;
 #pragma unroll
     for (int down = 0; down < Tile::kDown; ++down) {
-      leaveOut(tile, down, numbers, [&](int row, int column, int low) {
+      leaveOut(tile, down, none, numbers, [&](int row, int column, int low) {
         return row >= scores.rows || column >= scores.columns || column - row == diagonal ||
                (scores.targets && column == first[down][low]);
       });
@@ -146,7 +146,7 @@ struct LeftOut {
         const int targets[2] = {scores.target(list, tile.rowOf(down)),
                                 scores.target(list, tile.rowOf(down) + 8)};
         if (!inside(tile, targets[0]) && !inside(tile, targets[1])) continue;
-        leaveOut(tile, down, numbers, [&](int, int column, int low) { return column == targets[low]; });
+        leaveOut(tile, down, none, numbers, [&](int, int column, int low) { return column == targets[low]; });
       }
     }
   }
@@ -156,13 +156,13 @@ struct LeftOut {
     return column >= tile.column && column < tile.column + Tile::kAcross * kFragmentColumns;
   }
   template <class Which>
-  __device__ __forceinline__ static void leaveOut(const Tile& tile, int down,
+  __device__ __forceinline__ static void leaveOut(const Tile& tile, int down, float none,
                                                   float (&numbers)[Tile::kNumbers], Which which) {
 #pragma unroll
     for (int i = 0; i < Tile::kAcross * kFragmentNumbers; ++i) {
       const int low = i / 2 % 2, row = tile.rowOf(down) + low * 8;
       const int column = tile.columnOf(i / kFragmentNumbers, i % kFragmentNumbers / 4) + i % 2;
-      if (which(row, column, low)) numbers[Tile::fragment(down, 0) + i] = -infinite();
+      if (which(row, column, low)) numbers[Tile::fragment(down, 0) + i] = none;
     }
   }
 };
@@ -173,9 +173,9 @@ struct LeftOut {
 // cluster, or a block, takes at a time. Neighbouring items share rows or columns, so that what runs at the
 // same time fits the L2 cache.
 struct StatisticsPlan {
-  static constexpr int kSet = 4;  // groups that are walked through together
-  int steps, perGroup, groups;    // steps of rows: all, and of a group
+  int steps, perGroup, groups;  // steps of rows: all, and of a group
   int columnTiles, perRange, ranges;
+  int set = 4;  // groups that are walked through together
 };
 
 struct StatisticsWalk {
@@ -192,8 +192,8 @@ struct StatisticsWalk {
     if (++column < columnEnd) return true;
     item += stride;
     if (item >= plan.groups * plan.ranges) return false;
-    const int set = item / (StatisticsPlan::kSet * plan.ranges), first = set * StatisticsPlan::kSet;
-    const int size = min(StatisticsPlan::kSet, plan.groups - first), within = item - first * plan.ranges;
+    const int set = item / (plan.set * plan.ranges), first = set * plan.set;
+    const int size = min(plan.set, plan.groups - first), within = item - first * plan.ranges;
     group = first + within % size;
     range = within / size;
     columnBegin = column = range * plan.perRange;

@@ -21,7 +21,7 @@ constexpr uint32_t kHalfColumns = kTileColumns / kCluster, kHalfColumnBytes = kC
 constexpr uint32_t kOperandBytes = kStages * kStageBytes;
 constexpr uint32_t kBarrierBytes = 2 * kStages * 8;
 // Named barriers; 0 is __syncthreads'.
-enum : int { kLagBarrier = 1, kWarpgroupBarrier = 2 };
+enum : int { kLagBarrier = 1, kWarpgroupBarrier = 2, kTurnBarrier = kWarpgroupBarrier + kWarpgroups };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -93,6 +93,12 @@ __device__ __forceinline__ void loadForCluster(uint32_t target, const CUtensorMa
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(target),
       "l"(map), "r"(barrier), "r"(x), "r"(y), "h"(static_cast<uint16_t>((1 << kCluster) - 1))
+      : "memory");
+}
+__device__ __forceinline__ void addTile(const CUtensorMap* map, uint32_t source, int x, int y) {
+  asm volatile(
+      "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
+      "r"(source), "r"(x), "r"(y)
       : "memory");
 }
 __device__ __forceinline__ void storeTile(const CUtensorMap* map, uint32_t source, int x, int y) {
@@ -171,57 +177,77 @@ __device__ __forceinline__ void multiply(float (&d)[128], uint64_t a, uint64_t b
 
 // ---- the loop
 
+template <int kCount>
 struct Ring {
   uint32_t slot = 0, phase = 0;
   __device__ __forceinline__ void advance() {
-    if (++slot == kStages) {
+    if (++slot == kCount) {
       slot = 0;
       phase ^= 1;
     }
   }
 };
 
+// Barriers of `kCount` stages: that a stage is full, and that it is empty. All threads of the cluster call
+// this first.
+template <int kCount>
+struct Barriers {
+  uint32_t full, empty;
+
+  __device__ __forceinline__ explicit Barriers(uint8_t* memory)
+      : full(sharedAddress(memory)), empty(full + kCount * 8) {
+    if (threadIdx.x == 0) {
+      for (int s = 0; s < kCount; ++s) {
+        initBarrier(full + s * 8, 1);
+        initBarrier(empty + s * 8, kCluster * kWarpgroups * 4);
+      }
+      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    syncCluster();
+  }
+};
+
+// Brings in the operands of all tiles of a walk, `blocks` stages each: the part of the first warpgroup.
+template <int kCount, class Walk>
+__device__ __forceinline__ void bringOperands(const CUtensorMap* rows, const CUtensorMap* columns, int blocks,
+                                              uint32_t operands, const Barriers<kCount>& barriers,
+                                              uint32_t rank, Walk& walk) {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+  if (threadIdx.x != 0) return;
+  Ring<kCount> ring;
+  while (walk.next()) {
+    const int row = walk.rowStep() * kTileRows * kCluster + static_cast<int>(rank) * kTileRows;
+    const int column = walk.columnTile() * kTileColumns + static_cast<int>(rank * kHalfColumns);
+    for (int k = 0; k < blocks; ++k) {
+      const uint32_t stage = operands + ring.slot * kStageBytes, arrived = barriers.full + ring.slot * 8;
+      waitBarrier(barriers.empty + ring.slot * 8, ring.phase ^ 1);
+      expectBytes(arrived, kStageBytes);
+      load(stage, rows, arrived, k * kDepth, row);
+      loadForCluster(stage + kRowBytes + rank * kHalfColumnBytes, columns, arrived, k * kDepth, column);
+      ring.advance();
+    }
+  }
+}
+
 // All threads of the cluster call this with the same walk. The multiplying warps call `begin` with each tile
 // before its products, for what is to be loaded meanwhile, and `use` with its numbers. The second warpgroup
 // starts `lag` stages after the first, so that one uses its tile while the other multiplies.
 template <class Half, class Walk, class Begin, class Use>
 __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUtensorMap* columns, int width,
-                                            int lag, uint8_t* shared, uint8_t* barriers, Walk walk,
-                                            Begin begin, Use use) {
-  const uint32_t operands = sharedAddress(shared), full = sharedAddress(barriers), empty = full + kStages * 8;
+                                            int lag, uint8_t* shared, uint8_t* memory, Walk walk, Begin begin,
+                                            Use use) {
+  const uint32_t operands = sharedAddress(shared);
   const uint32_t rank = blockOfCluster();
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < kStages; ++s) {
-      initBarrier(full + s * 8, 1);
-      initBarrier(empty + s * 8, kCluster * kWarpgroups * 4);
-    }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
-  syncCluster();
-
+  const Barriers<kStages> barriers(memory);
   const int blocks = (width + kDepth - 1) / kDepth;
   const int warpgroup = static_cast<int>(threadIdx.x) / 128 - 1;
-  Ring ring;
   if (warpgroup < 0) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-    if (threadIdx.x == 0) {
-      while (walk.next()) {
-        const int row = walk.rowStep() * kTileRows * kCluster + static_cast<int>(rank) * kTileRows;
-        const int column = walk.columnTile() * kTileColumns + static_cast<int>(rank * kHalfColumns);
-        for (int k = 0; k < blocks; ++k) {
-          const uint32_t stage = operands + ring.slot * kStageBytes, arrived = full + ring.slot * 8;
-          waitBarrier(empty + ring.slot * 8, ring.phase ^ 1);
-          expectBytes(arrived, kStageBytes);
-          load(stage, rows, arrived, k * kDepth, row);
-          loadForCluster(stage + kRowBytes + rank * kHalfColumnBytes, columns, arrived, k * kDepth, column);
-          ring.advance();
-        }
-      }
-    }
+    bringOperands(rows, columns, blocks, operands, barriers, rank, walk);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     const uint32_t lane = threadIdx.x & 31;
     float numbers[128];
+    Ring<kStages> ring;
     bool first = true;
     lag = min(lag, min(blocks, kStages - 1));
     const int warp = static_cast<int>(threadIdx.x) / 32 - 4;
@@ -233,7 +259,7 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
       if (first && warpgroup == 1 && lag > 0) syncNamed(kLagBarrier, 128 * kWarpgroups);
       uint32_t before = 0;
       for (int k = 0; k < blocks; ++k) {
-        waitBarrier(full + ring.slot * 8, ring.phase);
+        waitBarrier(barriers.full + ring.slot * 8, ring.phase);
         const uint32_t stage = operands + ring.slot * kStageBytes;
         const uint64_t a = describe(stage + warpgroup * (kRowBytes / kWarpgroups)),
                        b = describe(stage + kRowBytes);
@@ -244,7 +270,7 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
         commitProducts();
         if (k > 0) {
           waitForProducts<1>();
-          if (lane < kCluster) arriveAt(empty + before * 8, lane);
+          if (lane < kCluster) arriveAt(barriers.empty + before * 8, lane);
         }
         before = ring.slot;
         ring.advance();
@@ -252,7 +278,7 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
       }
       waitForProducts<0>();
       settle(numbers);
-      if (lane < kCluster) arriveAt(empty + before * 8, lane);
+      if (lane < kCluster) arriveAt(barriers.empty + before * 8, lane);
       first = false;
       use(walk, tile, numbers);
     }

@@ -70,6 +70,30 @@ Scores scoresOf(const GradcacheScores& s) {
   return scores;
 }
 
+int chooseSlab(StatisticsPlan* walk, int units, int most) {
+  // The shortest time, in tiles, when all units take as many items. A slab costs some tiles' time for its
+  // ends, an item some of one's.
+  double best = 0;
+  int chosen = 0;
+  for (int slab = most; slab >= 1 && slab >= most / 3; --slab) {
+    const double slabs = static_cast<double>(walk->groups) / slab;
+    for (int ranges = 1; ranges <= 64 && ranges <= walk->columnTiles; ++ranges) {
+      const int perRange = static_cast<int>(ceilDivide(walk->columnTiles, ranges));
+      if (ceilDivide(walk->columnTiles, perRange) != ranges) continue;
+      const double time = slabs * (static_cast<double>(ceilDivide(int64_t{slab} * ranges, units)) *
+                                       (perRange * walk->perGroup + 0.5) +
+                                   12);
+      if (chosen == 0 || time < best) {
+        best = time;
+        chosen = slab;
+        walk->ranges = ranges;
+        walk->perRange = perRange;
+      }
+    }
+  }
+  return chosen;
+}
+
 namespace hopper {
 
 cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* data, int64_t rows,

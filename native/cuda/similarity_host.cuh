@@ -14,7 +14,11 @@ bool onHopper();
 cudaError_t checkScores(const GradcacheScores* s);
 // Whether the caller's bound lets all exponentials be taken from one reference.
 bool hasCommonReference(const GradcacheScores& s);
+float commonReference(const GradcacheScores& s);
 Scores scoresOf(const GradcacheScores& s);
+
+// How many groups' parts of sums, at most `most`, are kept at a time; and the walk's ranges of columns.
+int chooseSlab(StatisticsPlan* walk, int units, int most);
 
 // Fills the device, but takes no more blocks than there is work for.
 template <class... Parameters, class... Arguments>

@@ -157,26 +157,7 @@ cudaError_t planFor(const GradcacheScores& s, bool columns, Plan* plan) {
   const int most = static_cast<int>(
       std::min<int64_t>(columns ? std::max<int64_t>(kPartBytes / std::max<int64_t>(groupBytes, 1), 1) : 64,
                         std::min(walk.groups, 128)));
-  // The shortest time, in tiles, when all units take as many items. A slab costs some tiles' time for its
-  // ends, an item some of one's.
-  double best = 0;
-  plan->slab = 0;
-  for (int slab = most; slab >= 1 && slab >= most / 3; --slab) {
-    const double slabs = static_cast<double>(walk.groups) / slab;
-    for (int ranges = 1; ranges <= 64 && ranges <= walk.columnTiles; ++ranges) {
-      const int perRange = static_cast<int>(ceilDivide(walk.columnTiles, ranges));
-      if (ceilDivide(walk.columnTiles, perRange) != ranges) continue;
-      const double time = slabs * (static_cast<double>(ceilDivide(int64_t{slab} * ranges, plan->units)) *
-                                       (perRange * walk.perGroup + 0.5) +
-                                   12);
-      if (plan->slab == 0 || time < best) {
-        best = time;
-        plan->slab = slab;
-        walk.ranges = ranges;
-        walk.perRange = perRange;
-      }
-    }
-  }
+  plan->slab = chooseSlab(&walk, plan->units, most);
   return cudaSuccess;
 }
 

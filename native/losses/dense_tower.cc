@@ -97,6 +97,12 @@ at::Tensor DenseTower::takeGradient(double weight) {
   return std::move(gradient_);
 }
 
+void DenseTower::backToRows(int64_t begin, at::Tensor gradient) const {
+  if (!inverse_.defined()) return;
+  const int64_t count = gradient.size(0);
+  kernels::unitGradient(rows_.narrow(0, begin, count), inverse_.narrow(0, begin, count), 1, gradient);
+}
+
 std::unique_ptr<Tower> denseTower(const at::Tensor& representations, bool cosine) {
   return std::make_unique<DenseTower>(representations, cosine);
 }

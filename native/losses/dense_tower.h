@@ -32,6 +32,8 @@ class DenseTower final : public Tower {
   // Adds to that of the rows `places`; in a fixed order, where they are not `distinct`.
   void addAt(const at::Tensor& places, const at::Tensor& values, bool distinct);
   at::Tensor takeGradient(double weight) override;
+  // From dL/d(some rows as they are compared) to dL/d(those rows), in place.
+  void backToRows(int64_t begin, at::Tensor gradient) const;
 
  private:
   at::Tensor wide(const at::Tensor& rows) const;

@@ -55,28 +55,38 @@ at::Tensor FusedSoftmax::logitsOf(const at::Tensor& scores, bool ofRows) const {
   return logits.masked_fill_(singles_.columns().lt(0), -INFINITY);
 }
 
-SoftmaxStatistics FusedSoftmax::statistics(const Wanted& wanted) {
+JointSums FusedSoftmax::logSums(double scale, bool ofColumns) const {
+  const Rectangles sweep = rectangles(scale);
+  JointSweeps* const joint = similarity_.levels_;
+  if (joint != nullptr && joint->takes(sweep, ofColumns))
+    return joint->sums(similarity_.level_, sweep, ofColumns);
   const at::Device device = similarity_.numbers().device();
-  at::Tensor rows = kernels::noScoreSums(strip_.rows(), device);
+  const at::Tensor rows = kernels::noScoreSums(strip_.rows(), device);
   std::vector<at::Tensor> columns;  // each begins where the kernels need it
-  if (wanted.columns)
+  if (ofColumns)
     for (const int64_t count : strip_.columnTowerRows())
       columns.push_back(kernels::noScoreSums(count, device));
-  const auto sweep = [&](double scale, const at::Tensor& ofRows, bool addsColumns) {
-    rectangles(scale).sweep([&](const kernels::Scores& scores, const Rectangles::Place& place) {
-      at::Tensor ofColumns;
-      if (addsColumns) ofColumns = columns[place.k].narrow(0, place.columns.begin, place.columns.count);
-      kernels::addScoreSums(scores, ofRows.narrow(0, place.row, place.rows.count), ofColumns);
-    });
-  };
+  sweep.sweep([&](const kernels::Scores& scores, const Rectangles::Place& place) {
+    at::Tensor some;
+    if (ofColumns) some = columns[place.k].narrow(0, place.columns.begin, place.columns.count);
+    kernels::addScoreSums(scores, rows.narrow(0, place.row, place.rows.count), some);
+  });
+  return {kernels::logOfScoreSums(rows),
+          ofColumns ? kernels::logOfScoreSums(at::cat(columns)) : at::Tensor()};
+}
+
+SoftmaxStatistics FusedSoftmax::statistics(const Wanted& wanted) {
   const double scale = similarity_.measure().scale;
   const bool apart = rowScale() != scale;  // the softmax over columns sees other logits
-  if (wanted.rows || !apart) sweep(rowScale(), rows, wanted.columns && !apart);
-  if (wanted.columns && apart) sweep(scale, kernels::noScoreSums(strip_.rows(), device), true);
-
   auto found = std::make_shared<FusedSums>();
-  found->rows = kernels::logOfScoreSums(rows);
-  if (wanted.columns) found->columns = kernels::logOfScoreSums(at::cat(columns));
+  if (wanted.rows || !apart) {
+    const JointSums sums = logSums(rowScale(), wanted.columns && !apart);
+    found->rows = sums.rows;
+    found->columns = sums.columns;
+  } else {
+    found->rows = at::full({strip_.rows()}, -INFINITY, similarity_.statistics());
+  }
+  if (wanted.columns && apart) found->columns = logSums(scale, true).columns;
   SoftmaxStatistics result;
   if (wanted.rows) result.rows = found->rows;
   if (wanted.columns) result.columns = found->columns;
@@ -137,6 +147,19 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
   at::Tensor ofRows, ofColumns;  // normalizers without the bias
   if (gradient.rows.defined()) ofRows = gradient.rows.sub(bias());
   if (gradient.columns.defined()) ofColumns = gradient.columns.sub(bias());
+  // First, as several lengths meet there (levels.h), and need no memory for the rest meanwhile.
+  const at::Tensor none = at::full_like(found.rows, INFINITY);
+  const auto greatest = [](const at::Tensor& sums, const at::Tensor& normalizers) {
+    return sums.sub(normalizers).exp_().max();
+  };
+  const double scale = similarity_.measure().scale;
+  if (ofColumns.defined() && ofRows.defined() && rowScale() == scale) {
+    sweepGradient(scale, ofRows, ofColumns,
+                  greatest(found.rows, ofRows).add(greatest(found.columns, ofColumns)));
+  } else {
+    if (ofRows.defined()) sweepGradient(rowScale(), ofRows, {}, greatest(found.rows, ofRows));
+    if (ofColumns.defined()) sweepGradient(scale, none, ofColumns, greatest(found.columns, ofColumns));
+  }
   if (singles_.count() > 0) {
     at::Tensor slopes = at::zeros_like(found.singles);  // dL/dscore
     if (ofRows.defined()) slopes.add_(logitsOf(found.singles, true).sub_(ofRows.unsqueeze(1)).exp_());
@@ -152,25 +175,15 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
     singles_.addGradient(slopes, found.singles);
   }
   addConstants(gradient);
-
-  const at::Tensor none = at::full_like(found.rows, INFINITY);
-  const auto greatest = [](const at::Tensor& sums, const at::Tensor& normalizers) {
-    return sums.sub(normalizers).exp_().max();
-  };
-  const double scale = similarity_.measure().scale;
-  if (ofColumns.defined() && ofRows.defined() && rowScale() == scale) {
-    sweepGradient(scale, ofRows, ofColumns,
-                  greatest(found.rows, ofRows).add(greatest(found.columns, ofColumns)));
-  } else {
-    if (ofRows.defined()) sweepGradient(rowScale(), ofRows, {}, greatest(found.rows, ofRows));
-    if (ofColumns.defined()) sweepGradient(scale, none, ofColumns, greatest(found.columns, ofColumns));
-  }
   strip_.fused_ = nullptr;
 }
 
 void FusedSoftmax::sweepGradient(double scale, const at::Tensor& ofRows, const at::Tensor& ofColumns,
                                  const at::Tensor& greatest) {
   Rectangles sweep = rectangles(scale);
+  JointSweeps* const joint = similarity_.levels_;
+  if (joint != nullptr && joint->takes(sweep, ofColumns.defined()))
+    return joint->addGradient(similarity_.level_, sweep, {ofRows, ofColumns, greatest});
   const int shift = sweep.shiftFor(greatest.item<double>());
   const double less = shift * std::numbers::ln2;
   const at::Tensor rows = ofRows.sub(less);

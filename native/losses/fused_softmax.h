@@ -28,6 +28,8 @@ class FusedSoftmax {
   double rowScale() const;
   // Logits of the singles without the bias, minus infinity for none; over columns where not `ofRows`.
   at::Tensor logitsOf(const at::Tensor& scores, bool ofRows) const;
+  // log sum exp of the scores of the sweeps, without the bias.
+  JointSums logSums(double scale, bool ofColumns) const;
   SoftmaxStatistics withSums(SoftmaxStatistics result, const Wanted& wanted) const;
   // One sweep for the gradients of both softmaxes; `greatest` is about the largest sum of probabilities.
   void sweepGradient(double scale, const at::Tensor& ofRows, const at::Tensor& ofColumns,

@@ -53,7 +53,7 @@ Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& me
   for (const Length& length : lengths) {
     require(length.dimension > begin, "SHAPE", "representations are to be cut to ", length.dimension,
             " numbers twice");
-    const Measure cosine{true, measure.scale, measure.bias, measure.learned};
+    const Measure cosine{true, measure.scale, measure.bias, measure.learned, measure.fast};
     Level& level = levels_.emplace_back(length, begin, beginningsOf(representations_, length.dimension),
                                         cosine, trained, share);
     level.similarity.levels_ = this;
@@ -66,10 +66,23 @@ Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& me
     }
     begin = length.dimension;
   }
+  scaleSlope_ = at::zeros({}, representations_[0].options().dtype(at::kDouble));
+  if (isFast()) {
+    std::vector<int64_t> dimensions;
+    std::vector<double> weights;
+    std::vector<std::vector<at::Tensor>> inverses;
+    for (const Level& level : levels_) {
+      dimensions.push_back(level.length.dimension);
+      weights.push_back(level.length.weight);
+      inverses.push_back(level.inverses);
+    }
+    nested_.emplace(levels_.back().similarity, std::move(dimensions), std::move(weights), inverses);
+    gradients_.resize(representations_.size());
+    return;
+  }
   for (size_t tower = 0; tower < representations_.size(); ++tower)
     gradients_.push_back(trains(static_cast<int64_t>(tower)) ? at::zeros_like(representations_[tower])
                                                              : at::Tensor());
-  scaleSlope_ = at::zeros({}, representations_[0].options().dtype(at::kDouble));
 }
 
 LossResult Levels::compute(const std::function<std::unique_ptr<TiledLoss>()>& make, double weight) {
@@ -85,6 +98,7 @@ LossResult Levels::compute(const std::function<std::unique_ptr<TiledLoss>()>& ma
       [&](int64_t k) {
         const c10::OptionalStreamGuard here(stream);
         losses[k]->compute(levels_[k].similarity, sums[k]);
+        if (isFast()) addOwnGradients(levels_[k], weight);
       },
       [&] { together(); });
 
@@ -97,24 +111,67 @@ LossResult Levels::compute(const std::function<std::unique_ptr<TiledLoss>()>& ma
     result.loss += share * sums[k].loss();
     if (!learned) continue;
     sums[k].addSlope("bias", levels_[k].similarity.biasSlope());
+    sums[k].addSlope("scale", levels_[k].similarity.scaleSlope());
     for (const auto& [setting, slope] : sums[k].slopes())
       result.slopes[setting] += share * weight * slope.item<double>();
   }
   if (learned) result.slopes["scale"] += weight * scaleSlope_.item<double>();
+  if (learned && nested_) result.slopes["scale"] += weight * nested_->scaleSlope().item<double>();
   return result;
 }
 
 void Levels::sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) {
-  levels_[level].wish = {&strip, &visit, nullptr};
+  levels_[level].wish = {.strip = &strip, .sweep = &visit};
   meetings_.meet(level);
 }
 
 void Levels::gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit) {
-  levels_[level].wish = {&strip, nullptr, &visit};
+  levels_[level].wish = {.strip = &strip, .gradients = &visit};
+  meetings_.meet(level);
+}
+
+bool Levels::takes(const Rectangles& rectangles, bool both) const {
+  return nested_ && nested_->takes(rectangles, both);
+}
+
+JointSums Levels::sums(int64_t level, const Rectangles& rectangles, bool ofColumns) {
+  Wish& wish = levels_[level].wish;
+  wish = {.rectangles = &rectangles, .ofColumns = ofColumns};
+  meetings_.meet(level);
+  return std::move(wish.sums);
+}
+
+void Levels::addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) {
+  levels_[level].wish = {.rectangles = &rectangles, .gradient = &gradient};
   meetings_.meet(level);
 }
 
 void Levels::together() {
+  const auto areRectangles = [](const Level& level) { return level.wish.rectangles != nullptr; };
+  const bool rectangles = areRectangles(levels_[0]);
+  for (const Level& level : levels_)
+    require(areRectangles(level) == rectangles, "INPUT",
+            "a loss went over other tiles at some lengths than at others");
+  rectangles ? rectanglesTogether() : tilesTogether();
+}
+
+void Levels::rectanglesTogether() {
+  const Wish& longest = levels_.back().wish;
+  for (const Level& level : levels_) {
+    require(level.wish.rectangles->covers(*longest.rectangles) && level.wish.ofColumns == longest.ofColumns &&
+                (level.wish.gradient != nullptr) == (longest.gradient != nullptr),
+            "INPUT", "a loss went over other pairs at some lengths than at others");
+  }
+  if (longest.gradient != nullptr) {
+    std::vector<JointGradient> gradients;
+    for (const Level& level : levels_) gradients.push_back(*level.wish.gradient);
+    return nested_->addGradient(*longest.rectangles, gradients);
+  }
+  std::vector<JointSums> found = nested_->sums(*longest.rectangles, longest.ofColumns);
+  for (size_t k = 0; k < levels_.size(); ++k) levels_[k].wish.sums = std::move(found[k]);
+}
+
+void Levels::tilesTogether() {
   const Strip& first = *levels_[0].wish.strip;
   const Pairing& pairing = first.pairing_;
   const bool adds = levels_[0].wish.gradients != nullptr;
@@ -209,8 +266,29 @@ at::Tensor Levels::memory(size_t place, int64_t rows, int64_t columns) {
   return memory.narrow(0, 0, needed).view({rows, columns});
 }
 
+// No meeting comes after a loss has ended: what it did not meet for is added at once, and the next one has
+// that memory.
+void Levels::addOwnGradients(Level& level, double weight) {
+  for (size_t k = 0; k < representations_.size(); ++k) {
+    const auto tower = static_cast<int64_t>(k);
+    if (!trains(tower)) continue;
+    at::Tensor& gradient = gradients_[k];
+    if (!gradient.defined()) {
+      gradient = nested_->takeGradient(tower);
+      if (!gradient.defined()) gradient = at::zeros_like(representations_[k]);
+      if (weight != 1) gradient.mul_(weight);
+    }
+    gradient.narrow(1, 0, level.length.dimension)
+        .add_(level.similarity.towers_[tower]->takeGradient(level.length.weight * weight));
+  }
+}
+
 at::Tensor Levels::takeGradient(int64_t tower, double weight) {
   if (!trains(tower)) return {};
+  return isFast() ? std::move(gradients_[tower]) : takeGradientOfTiles(tower, weight);
+}
+
+at::Tensor Levels::takeGradientOfTiles(int64_t tower, double weight) {
   const at::Tensor& rows = representations_[tower];
   for (int64_t begin = 0; begin < rows.size(0); begin += kSlice) {
     const int64_t count = std::min(kSlice, rows.size(0) - begin);

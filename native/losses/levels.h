@@ -4,6 +4,8 @@
 //
 // Each length has a Similarity of the beginnings of all rows, and a loss of its own. Where one of these comes
 // to a sweep, it meets the others, which come to the same sweep, and the tiles are visited for all of them.
+// So are the rectangles of kernels, of softmaxes on GPUs that take them (nested_levels.h); other sweeps of
+// kernels go over them for each length alone, and add to that Similarity's gradients.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -11,9 +13,11 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "losses/meetings.h"
+#include "losses/nested_levels.h"
 #include "losses/similarity.h"
 #include "losses/tiled_loss.h"
 
@@ -39,6 +43,9 @@ class Levels final : public JointSweeps {
   // A sweep at one length, together with those of the others.
   void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) override;
   void gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit) override;
+  bool takes(const Rectangles& rectangles, bool both) const override;
+  JointSums sums(int64_t level, const Rectangles& rectangles, bool ofColumns) override;
+  void addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) override;
 
  private:
   // What one length has come to a meeting for.
@@ -46,6 +53,11 @@ class Levels final : public JointSweeps {
     Strip* strip = nullptr;
     const std::function<void(const Tile&)>* sweep = nullptr;
     const std::function<at::Tensor(const Tile&)>* gradients = nullptr;
+    // Of kernels: the rectangles, and what is wanted of them, one of two.
+    const Rectangles* rectangles = nullptr;
+    bool ofColumns = false;
+    const JointGradient* gradient = nullptr;
+    JointSums sums;  // what the meeting has found
   };
   struct Level {
     Length length;
@@ -68,8 +80,10 @@ class Levels final : public JointSweeps {
   };
   at::Tensor of(const Side& side) const;
 
-  // Visits every tile of the sweep that all lengths have come to.
+  // What all lengths have come for: rectangles, or every tile of a sweep.
   void together();
+  void rectanglesTogether();
+  void tilesTogether();
   // Visits a tile at every length, and adds the gradients: those of its columns to `gradients_`, those of its
   // rows to `ofRows`.
   void visit(int64_t row, const Strip::Part& part, at::Tensor& ofRows);
@@ -79,12 +93,17 @@ class Levels final : public JointSweeps {
   // Memory for a tile, which the next one takes over: of the dot products at each length, then of two more.
   at::Tensor memory(size_t place, int64_t rows, int64_t columns);
   bool trains(int64_t tower) const { return levels_[0].similarity.trains(tower); }
+  bool isFast() const { return levels_[0].similarity.measure().fast; }
+  // Of kernels: adds what a loss that has ended has in its own Similarity.
+  void addOwnGradients(Level& level, double weight);
   at::Tensor takeGradient(int64_t tower, double weight);
+  at::Tensor takeGradientOfTiles(int64_t tower, double weight);
 
   std::vector<at::Tensor> representations_, gradients_;
   std::deque<Level> levels_;  // shortest first
   at::Tensor scaleSlope_;
   std::vector<at::Tensor> memory_;
+  std::optional<NestedLevels> nested_;  // of kernels
   Meetings meetings_;
 };
 

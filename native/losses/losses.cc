@@ -84,8 +84,6 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
     if (guide) made->guideBy(*guide);
     return made;
   };
-  require(lengths.empty() || !measure.fast, "INPUT",
-          "several lengths of representations have no precision 'fast': use 'exact'");
   if (!lengths.empty()) return Levels(compared, measure, trained, lengths, share).compute(make, weight);
   Similarity similarity(compared, measure, std::move(trained), share);
   return compute(*make(), similarity, weight);

@@ -98,22 +98,35 @@ at::Tensor Rectangles::operand(const DenseRows& rows, int64_t count, bool ofRows
 
 kernels::Scores Rectangles::scoresOf(const at::Tensor& rows, const at::Tensor& columns,
                                      const Place& place) const {
-  const double bound = similarity_.bound() * scale_ / similarity_.measure().scale;
-  kernels::Scores scores{rows, columns, scale_ / (unit_ * unit_), bound, {}, {}, place.column};
+  kernels::Scores scores{rows, columns, scale_ / (unit_ * unit_), bound(), {}, {}, place.column};
   if (diagonal_) scores.leftOut = *diagonal_ + place.rows.begin - place.column;
   if (targets_.defined()) scores.targets = targets_.narrow(1, place.row, place.rows.count);
   return scores;
 }
 
-void Rectangles::sweep(const std::function<void(const kernels::Scores&, const Place&)>& visit) const {
+bool Rectangles::covers(const Rectangles& other) const {
+  const auto lists = [](const at::Tensor& targets) { return targets.defined() ? targets.size(0) : 0; };
+  return strip_.begin() == other.strip_.begin() && strip_.rows() == other.strip_.rows() &&
+         pairing_.rowTower_ == other.pairing_.rowTower_ &&
+         pairing_.columnTowers_ == other.pairing_.columnTowers_ && scale_ == other.scale_ &&
+         diagonal_ == other.diagonal_ && lists(targets_) == lists(other.targets_);
+}
+
+double Rectangles::bound() const { return similarity_.bound() * scale_ / similarity_.measure().scale; }
+
+void Rectangles::sweep(const Visit& visit) const {
   const int64_t most = sizesOf(similarity_.numbers(), splits()).sums;
-  strip_.eachBlock(false, [&](int64_t block) {
-    for (const Span& rows : rowSpans(most)) {
-      const at::Tensor left = operand(denseRows(rows), rows.count, true);
-      for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
-        for (const Span& columns : columnSpans(block, k, most)) {
+  each(most, most, false, visit);
+}
+
+void Rectangles::each(int64_t mostRows, int64_t mostColumns, bool adds, const Visit& visit) const {
+  strip_.eachBlock(adds, [&](int64_t block) {
+    for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
+      for (const Span& columns : columnSpans(block, k, mostColumns)) {
+        const at::Tensor right = operand(denseColumns(k, columns), columns.count, false);
+        for (const Span& rows : rowSpans(mostRows)) {
           const Place place = placeOf(rows, k, columns);
-          const at::Tensor right = operand(denseColumns(k, columns), columns.count, false);
+          const at::Tensor left = operand(denseRows(rows), rows.count, true);
           visit(scoresOf(left, right, place), place);
         }
       }
@@ -154,38 +167,27 @@ void Rectangles::gradients(double factor, const Make& make) {
   };
   const auto transposed = [](const at::Tensor& of) { return of.defined() ? of.t() : of; };
   const bool trainsRows = similarity_.trains(pairing_.rowTower_);
-  strip_.eachBlock(true, [&](int64_t block) {
-    for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
-      const bool trainsColumns = similarity_.trains(pairing_.columnTowers_[k]);
-      for (const Span& columns : columnSpans(block, k, sizes.columns)) {
-        const DenseRows theirs = denseColumns(k, columns);
-        const at::Tensor right = operand(theirs, columns.count, false);
-        for (const Span& rows : rowSpans(sizes.rows)) {
-          const DenseRows ours = denseRows(rows);
-          const Place place = placeOf(rows, k, columns);
-          const at::Tensor left = operand(ours, rows.count, true);
-          const kernels::ScoreTile tile{part(whole.whole, place), part(whole.rest, place)};
-          make(scoresOf(left, right, place), place, tile);
-          if (trainsRows && !measure.learned && !splits()) {
-            kernels::addHalfProduct(ours.tower.gradient(ours.begin, rows.count), tile.whole,
-                                    right.narrow(1, 0, width_), times);
-          } else if (trainsRows || measure.learned) {
-            const at::Tensor sums = product(tile, right, false);
-            if (trainsRows) ours.tower.add(ours.begin, sums, times);
-            if (measure.learned)
-              similarity_.scaleSlope_.add_(
-                  ours.tower.compared(ours.begin, rows.count).mul(sums).sum(at::kDouble).mul_(times));
-          }
-          if (!trainsColumns) continue;
-          const kernels::ScoreTile turned{transposed(tile.whole), transposed(tile.rest)};
-          if (splits()) {
-            theirs.tower.add(theirs.begin, product(turned, left, true), times);
-          } else {
-            kernels::addHalfProduct(theirs.tower.gradient(theirs.begin, columns.count), turned.whole,
-                                    left.narrow(1, 0, width_), times);
-          }
-        }
-      }
+  each(sizes.rows, sizes.columns, true, [&](const kernels::Scores& scores, const Place& place) {
+    const DenseRows ours = denseRows(place.rows), theirs = denseColumns(place.k, place.columns);
+    const kernels::ScoreTile tile{part(whole.whole, place), part(whole.rest, place)};
+    make(scores, place, tile);
+    if (trainsRows && !measure.learned && !splits()) {
+      kernels::addHalfProduct(ours.tower.gradient(ours.begin, place.rows.count), tile.whole,
+                              scores.columns.narrow(1, 0, width_), times);
+    } else if (trainsRows || measure.learned) {
+      const at::Tensor sums = product(tile, scores.columns, false);
+      if (trainsRows) ours.tower.add(ours.begin, sums, times);
+      if (measure.learned)
+        similarity_.scaleSlope_.add_(
+            ours.tower.compared(ours.begin, place.rows.count).mul(sums).sum(at::kDouble).mul_(times));
+    }
+    if (!similarity_.trains(pairing_.columnTowers_[place.k])) return;
+    const kernels::ScoreTile turned{transposed(tile.whole), transposed(tile.rest)};
+    if (splits()) {
+      theirs.tower.add(theirs.begin, product(turned, scores.rows, true), times);
+    } else {
+      kernels::addHalfProduct(theirs.tower.gradient(theirs.begin, place.columns.count), turned.whole,
+                              scores.rows.narrow(1, 0, width_), times);
     }
   });
 }

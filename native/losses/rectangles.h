@@ -40,7 +40,18 @@ class Rectangles {
   Rectangles(Strip& strip, double scale, std::optional<int64_t> diagonal,
              const std::vector<at::Tensor>& lists);
 
-  void sweep(const std::function<void(const kernels::Scores&, const Place&)>& visit) const;
+  using Visit = std::function<void(const kernels::Scores&, const Place&)>;
+  void sweep(const Visit& visit) const;
+  // The same in rectangles of so many rows and columns at most. `adds` says whether gradients of columns are
+  // added to.
+  void each(int64_t mostRows, int64_t mostColumns, bool adds, const Visit& visit) const;
+
+  Strip& strip() const { return strip_; }
+  // Whether another similarity's rectangles are of as many pairs, and leave out the same.
+  bool covers(const Rectangles& other) const;
+  // No score is greater than this.
+  double bound() const;
+  at::ScalarType type() const { return type_; }  // of operands and tiles
 
   // `make` fills a tile with dL/dscores, divided by `factor`. Adds the gradients that follow to the towers,
   // and to the slope of the scale.
@@ -77,8 +88,8 @@ class Rectangles {
   Similarity& similarity_;
   const double scale_;
   const int64_t width_, padded_;
-  const at::ScalarType type_;  // of operands and tiles
-  double unit_ = 1;            // what rows are multiplied by in an operand
+  const at::ScalarType type_;
+  double unit_ = 1;  // what rows are multiplied by in an operand
   std::optional<int64_t> diagonal_;
   at::Tensor targets_;  // int32 [lists, rows]
 };

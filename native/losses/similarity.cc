@@ -83,7 +83,7 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
 }
 
 void Similarity::allowKernels() {
-  if (levels_ != nullptr) return;
+  if (levels_ != nullptr && !measure_.fast) return;
   const bool dense =
       std::all_of(towers_.begin(), towers_.end(), [](const auto& tower) { return tower->isDense(); });
   if (measure_.fast) {

@@ -58,12 +58,24 @@ class AllPairs;
 class Distances;
 class FusedSoftmax;
 class Levels;
+class NestedLevels;
 class Pairing;
 class Rectangles;
 class Singles;
 struct FusedSums;
 
 class Strip;
+
+// log sum exp of the rows of a strip, and of its columns where they are wanted; float64.
+struct JointSums {
+  at::Tensor rows, columns;
+};
+
+// The gradient of softmaxes with these normalizers, float64; those of columns may be undefined. `greatest` is
+// about the largest sum of probabilities.
+struct JointGradient {
+  at::Tensor rows, columns, greatest;
+};
 
 // Goes over the tiles of a strip in its place, together with those of other strips.
 class JointSweeps {
@@ -75,6 +87,11 @@ class JointSweeps {
   virtual void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) = 0;
   virtual void gradients(int64_t level, Strip& strip,
                          const std::function<at::Tensor(const Tile&)>& visit) = 0;
+  // Whether kernels sweep over the rectangles of all strips at once, for sums of exponentials and gradients
+  // of softmaxes; `both`: over rows and columns.
+  virtual bool takes(const Rectangles& rectangles, bool both) const = 0;
+  virtual JointSums sums(int64_t level, const Rectangles& rectangles, bool ofColumns) = 0;
+  virtual void addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) = 0;
 };
 
 class Similarity {
@@ -124,7 +141,9 @@ class Similarity {
  private:
   friend class AllPairs;
   friend class Distances;
+  friend class FusedSoftmax;
   friend class Levels;
+  friend class NestedLevels;
   friend class Pairing;
   friend class Rectangles;
   friend class Singles;
@@ -182,6 +201,7 @@ class Strip {
   friend class AllPairs;
   friend class FusedSoftmax;
   friend class Levels;
+  friend class NestedLevels;
   friend class Pairing;
   friend class Rectangles;
   friend class Singles;
@@ -239,6 +259,7 @@ class Pairing {
  private:
   friend class AllPairs;
   friend class Levels;
+  friend class NestedLevels;
   friend class Rectangles;
   friend class Similarity;
   friend class Singles;

@@ -27,6 +27,17 @@ class Scores(ctypes.Structure):
                 ('stream', ctypes.c_void_p)]
 
 
+class Lengths(ctypes.Structure):
+    _fields_ = [('count', ctypes.c_int32), ('joined', ctypes.c_uint32), ('lengths', ctypes.c_int64 * 8), ('row_factors', ctypes.c_void_p), ('column_factors', ctypes.c_void_p),
+                ('row_factor_stride', ctypes.c_int64), ('column_factor_stride', ctypes.c_int64)]
+
+
+class Nested(ctypes.Structure):
+    _fields_ = [('weights', ctypes.c_float * 8), ('row_normalizers', ctypes.c_void_p), ('column_normalizers', ctypes.c_void_p),
+                ('row_normalizer_stride', ctypes.c_int64), ('column_normalizer_stride', ctypes.c_int64), ('tiles', ctypes.c_void_p), ('stride', ctypes.c_int64),
+                ('row_turns', ctypes.c_void_p), ('column_turns', ctypes.c_void_p), ('row_turn_stride', ctypes.c_int64), ('column_turn_stride', ctypes.c_int64)]
+
+
 P, S = ctypes.c_void_p, ctypes.POINTER(Scores)
 library.gradcache_scores_statistics.argtypes = [S, P, P, P]
 library.gradcache_scores_statistics_scratch.argtypes = [S, ctypes.c_int]
@@ -36,6 +47,16 @@ library.gradcache_scores_sigmoid.argtypes = [S, ctypes.c_double, ctypes.c_float,
 library.gradcache_scores_sigmoid_scratch.argtypes = [S]
 for name in ('statistics', 'probabilities', 'sigmoid'):
     getattr(library, f'gradcache_scores_{name}_scratch').restype = ctypes.c_size_t
+
+
+library.gradcache_nested_reference.argtypes, library.gradcache_nested_reference.restype = [ctypes.c_float], ctypes.c_float
+library.gradcache_nested_statistics.argtypes = [S, ctypes.POINTER(Lengths), P, ctypes.c_int64, P, ctypes.c_int64, P]
+library.gradcache_nested_statistics_scratch.argtypes = [S, ctypes.POINTER(Lengths), ctypes.c_int]
+library.gradcache_nested_statistics_scratch.restype = ctypes.c_size_t
+library.gradcache_nested_tiles.argtypes = [S, ctypes.POINTER(Lengths), ctypes.POINTER(Nested), P]
+library.gradcache_nested_tiles_scratch.argtypes = [S, ctypes.POINTER(Lengths)]
+library.gradcache_nested_tiles_scratch.restype = ctypes.c_size_t
+library.gradcache_nested_tile_rows.argtypes, library.gradcache_nested_tile_rows.restype = [ctypes.c_int64], ctypes.c_int64
 
 
 def scores(x, y, factor, bound=None, left_out=None, targets=None, first_column=0):
@@ -379,6 +400,106 @@ def operands(count, width, stride):
     near('gradients of unit rows', f'{count} x {width}', gradient, expected, 1e-6)
 
 
+def nested_rows(count, width, lengths, type):
+    """Rows in half precision, divided by the length of their shortest beginning, and the factors that make them unit rows."""
+    x = torch.randn(count, width, device=DEVICE) * torch.linspace(1, 0.3, width, device=DEVICE)
+    x = (x / x[:, :lengths[0]].norm(dim=1, keepdim=True)).to(type)
+    return x, torch.stack([1 / x[:, :length].float().norm(dim=1) for length in lengths])
+
+
+def lengths_of(lengths, factors, joined=0):
+    return Lengths(len(lengths), joined, (ctypes.c_int64 * 8)(*lengths), factors[0].data_ptr(), factors[1].data_ptr(), factors[0].stride(0), factors[1].stride(0))
+
+
+def nested_tiles(s, l, weights, normalizers, tiles, turns, memory=None):
+    """Normalizers are [lengths, rows] and [lengths, columns] or None, tiles [count, rows, stride]."""
+    memory = memory if memory is not None else scratch(library.gradcache_nested_tiles_scratch(s, l))
+    of_columns = normalizers[1] is not None
+    n = Nested((ctypes.c_float * 8)(*weights), normalizers[0].data_ptr(), normalizers[1].data_ptr() if of_columns else None, normalizers[0].stride(0),
+               normalizers[1].stride(0) if of_columns else 0, tiles.data_ptr(), tiles.stride(1), turns[0].data_ptr(), turns[1].data_ptr(),
+               turns[0].stride(0), turns[1].stride(0))
+    call('nested_tiles', s, l, n, memory)
+
+
+def tiles_for(rows, columns, count, type):
+    return torch.full((count, library.gradcache_nested_tile_rows(rows), (columns + 7) // 8 * 8 + 8), math.nan, device=DEVICE, dtype=type)
+
+
+def nested_statistics(x, y, factors, lengths, s, sums, memory=None):
+    l = lengths_of(lengths, factors)
+    memory = memory if memory is not None else scratch(library.gradcache_nested_statistics_scratch(s, l, sums[1] is not None))
+    call('nested_statistics', s, l, sums[0], x.shape[0], sums[1], y.shape[0], memory)
+
+
+def nested(rows, columns, lengths, type, factor=20.0, left_out=None, targets=0, joined=0):
+    """Sums at several lengths from one sweep, and tiles of gradients, against float64."""
+    name = f'nested {rows} x {columns} {lengths} {str(type)[6:]} factor={factor} left_out={left_out} targets={targets}'
+    targets = torch.randint(-1, columns, (targets, rows), device=DEVICE, dtype=torch.int32) if targets else None
+    (x, of_rows), (y, of_columns) = nested_rows(rows, lengths[-1], lengths, type), nested_rows(columns, lengths[-1], lengths, type)
+    s = scores(x, y, factor, factor * 1.001, left_out, targets)
+    start = library.gradcache_nested_reference(factor * 1.001)
+    zeros = lambda: (torch.zeros(len(lengths), rows, device=DEVICE), torch.zeros(len(lengths), columns, device=DEVICE))
+    found, again, only = zeros(), zeros(), zeros()[0]
+    nested_statistics(x, y, (of_rows, of_columns), lengths, s, found)
+    nested_statistics(x, y, (of_rows, of_columns), lengths, s, again)
+    nested_statistics(x, y, (of_rows, of_columns), lengths, s, (only, None))
+    same('nested statistics twice', name, torch.cat(found, 1), torch.cat(again, 1))
+    for k, length in enumerate(lengths):
+        units = [part[:, :length].double() * factors[k].double()[:, None] for part, factors in ((x, of_rows), (y, of_columns))]
+        expected = reference(*units, factor, left_out, targets)
+        for what, sums, lse in (('rows', found[0], expected.logsumexp(1)), ('columns', found[1], expected.logsumexp(0)), ('rows alone', only, expected.logsumexp(1))):
+            present = lse.isfinite()
+            if present.any():
+                near(f'nested statistics of {what}', f'{name} length={length}', sums[k][present].log2() + start, lse[present] * LOG2E,
+                     rounding(length, factor), relative=False)
+            if not (sums[k][~present] == 0).all():
+                failures.append(f'nested statistics of {what}: sums of nothing ({name})')
+    tiles_of_lengths(name, x, y, (of_rows, of_columns), lengths, s, targets, joined)
+
+
+def tiles_of_lengths(name, x, y, factors, lengths, s, targets, joined):
+    weights = [0.5 + 0.25 * k for k in range(len(lengths))]
+    factor, left_out = s.factor, s.left_out if s.leaves_out else None
+    units = [[part[:, :length].double() * of[k].double()[:, None] for part, of in ((x, factors[0]), (y, factors[1]))] for k, length in enumerate(lengths)]
+    expected = [reference(*pair, factor, left_out, targets) for pair in units]
+    finite = lambda lse: torch.where(lse.isfinite(), lse * LOG2E, math.inf).float()
+    normalizers = torch.stack([finite(each.logsumexp(1)) for each in expected]), torch.stack([finite(each.logsumexp(0)) for each in expected])
+    normalizers[0][:, ::5] = math.inf  # rows of no weight
+    l = lengths_of(lengths, factors, joined)
+    for both in (False, True):
+        if both and s.bound > 72:
+            continue
+        gradients, turns = [], []
+        for k, length in enumerate(lengths):
+            p = torch.exp2(expected[k] * LOG2E - normalizers[0][k].double()[:, None]).nan_to_num(0)
+            if both:
+                p = p + torch.exp2(expected[k] * LOG2E - normalizers[1][k].double()).nan_to_num(0)
+            gradients.append(p * weights[k] * factors[0][k].double()[:, None] * factors[1][k].double())
+            turns.append(gradients[-1] * (x[:, :length].double() @ y[:, :length].double().t()))
+        wanted = [gradients[k] + gradients[k + 1] if joined >> k & 1 else gradients[k] for k in range(len(lengths))]
+        runs = []
+        for _ in range(2):
+            tiles = tiles_for(len(x), len(y), len(wanted), x.dtype)
+            sums = torch.ones(len(lengths), len(x), device=DEVICE), torch.ones(len(lengths), len(y), device=DEVICE)
+            nested_tiles(s, l, weights, (normalizers[0], normalizers[1] if both else None), tiles, sums)
+            runs.append((tiles[:, :len(x), :len(y)].clone(), *sums))
+        group = f'nested tiles, {"both" if both else "rows"} {str(x.dtype)[6:]}'
+        for one, other in zip(*runs):
+            same(f'{group}, twice', name, one, other)
+        for k, tile in enumerate(wanted):
+            if tile.norm() > 0:
+                near(group, f'{name} tile {k}', runs[0][0][k], tile, (8e-3 if x.dtype is torch.bfloat16 else 1e-3) + rounding(lengths[-1], factor))
+        for along, found in ((1, runs[0][1]), (0, runs[0][2])):
+            joins = torch.tensor([joined >> k & 1 for k in range(len(lengths))], device=DEVICE)[:, None]
+            wide = torch.stack([each.sum(along) for each in turns]) * joins
+            size = torch.stack([each.abs().sum(along) for each in turns]).norm()
+            if size > 0:
+                near(f'{group}, turns', name, (found.double() - 1) / size, wide / size, 1e-5 + rounding(lengths[-1], factor), relative=False)
+        edge = tiles[:, :, (len(y) + 7) // 8 * 8:]
+        if not edge.isnan().all():
+            failures.append(f'{group}: written beyond the columns ({name})')
+
+
 def checks():
     both = tuple(TYPES)
     operands(3, 5, 7)
@@ -410,6 +531,17 @@ def checks():
         for two in (False, True):
             for noise in (0.5, 2.0, 6.0):  # positives that dominate, and that do not
                 gradients(type, two, noise)
+    if torch.cuda.get_device_capability() == (9, 0):  # alone has these kernels
+        for type in both:
+            nested(5, 3, [64], type, left_out=0)
+            if arguments.tiny:
+                continue
+            nested(130, 257, [64, 128, 192], type, left_out=-3, targets=2, joined=2)
+            if arguments.small:
+                continue
+            nested(1000, 777, [64, 128, 256, 512, 768], type, left_out=0, joined=0b01010)
+            nested(4500, 9000, [64, 320], type, factor=100.0)
+            nested(3000, 5000, [64, 128, 256, 512, 768], type, factor=50.0, targets=1, joined=0b00101)
     if not arguments.small:
         torch.backends.cuda.matmul.allow_tf32 = False
         for two in (False, True):
@@ -487,6 +619,40 @@ def times():
             state = none(65536), none(65536) if columns else None
             memory = scratch(library.gradcache_scores_statistics_scratch(s, columns))
             timed(meter, f'{str(type)[6:]} statistics 65536, {"both" if columns else "rows"}', flop, lambda: statistics(s, *state, memory))
+        lengths = [64, 128, 256, 512, 768]
+        (nx, of_rows), (ny, of_columns) = nested_rows(65536, width, lengths, type), nested_rows(65536, width, lengths, type)
+        for columns in (False, True) if torch.cuda.get_device_capability() == (9, 0) else ():
+            s = scores(nx, ny, 20.0, 20.1)
+            state = torch.zeros(5, 65536, device=DEVICE), torch.zeros(5, 65536, device=DEVICE) if columns else None
+            memory = scratch(1 << 30)
+            timed(meter, f'{str(type)[6:]} nested statistics 65536, five lengths, {"both" if columns else "rows"}', flop,
+                  lambda: nested_statistics(nx, ny, (of_rows, of_columns), lengths, s, state, memory))
+        height, breadth, s = 16896, 8448, scores(nx[:16896], ny[:8448], 20.0, 20.1)
+        tiles = tiles_for(height, breadth, 5, type)
+        sums = torch.zeros(5, height, device=DEVICE), torch.zeros(5, breadth, device=DEVICE)
+        l, memory = lengths_of(lengths, (of_rows, of_columns), 0b01010), scratch(1 << 28)
+        normal = torch.full((5, height), 20.0, device=DEVICE), torch.full((5, breadth), 20.0, device=DEVICE)
+        for both in (False, True) if torch.cuda.get_device_capability() == (9, 0) else ():
+            timed(meter, f'{str(type)[6:]} nested tiles {height} x {breadth}, five lengths, {"both" if both else "rows"}', 2 * height * breadth * width,
+                  lambda: nested_tiles(s, l, [1.0] * 5, (normal[0], normal[1] if both else None), tiles, sums, memory))
+        tiles.normal_()
+        dx, dy = torch.zeros(height, width, device=DEVICE), torch.zeros(breadth, width, device=DEVICE)
+
+        def products():
+            for tile, (begin, end) in zip(tiles, ((0, 64), (0, 128), (128, 256), (0, 512), (512, 768))):
+                p = tile[:height, :breadth]
+                torch.addmm(dx[:, begin:end], p, ny[:breadth, begin:end], out_dtype=torch.float32, out=dx[:, begin:end])
+                torch.addmm(dy[:, begin:end], p.t(), nx[:height, begin:end], out_dtype=torch.float32, out=dy[:, begin:end])
+        timed(meter, f'{str(type)[6:]} products of nested tiles {height} x {breadth}, both sides', 4 * height * breadth * width, products)
+        for begin, end in ((0, 64), (0, 128), (128, 256), (0, 256), (0, 512), (512, 768), (0, 768)):
+            p = tiles[0][:height, :breadth]
+            timed(meter, f'{str(type)[6:]} product dx of {end - begin}', 2 * height * breadth * (end - begin),
+                  lambda: torch.addmm(dx[:, begin:end], p, ny[:breadth, begin:end], out_dtype=torch.float32, out=dx[:, begin:end]), 0.1)
+            timed(meter, f'{str(type)[6:]} product dy of {end - begin}', 2 * height * breadth * (end - begin),
+                  lambda: torch.addmm(dy[:, begin:end], p.t(), nx[:height, begin:end], out_dtype=torch.float32, out=dy[:, begin:end]), 0.1)
+        del nx, ny, tiles, dx, dy
+        height, breadth = 16896, 33792
+        state = none(65536), none(65536)
         sums = none(65536), none(65536)
         s = scores(x, y, 20.0)
         memory = memory_for(s, True, height, breadth)

@@ -6,6 +6,7 @@ import {
   emptyCache,
   GradCache,
   infoNCE,
+  matryoshka,
   memory,
   resetPeakMemory,
   sigLIP,
@@ -108,6 +109,12 @@ const info =
   (precision: LossPrecision): LossWithGradients =>
     infoNCE({ ...options, precision });
 const pairs = { counts: [4096, 4096], dimension: 768 };
+/** The same loss at several lengths. */
+const nested =
+  (dimensions: readonly number[], options: InfoNCEOptions, weights?: readonly number[]) =>
+  (precision: LossPrecision): LossWithGradients =>
+    matryoshka(infoNCE({ ...options, precision }), { dimensions, weights });
+const five = [768, 512, 256, 128, 64];
 const cases: readonly Case[] = [
   { title: '4,096 pairs', ...pairs, make: info({}) },
   { title: '4,096 pairs, both directions', ...pairs, make: info({ symmetric: true }) },
@@ -174,6 +181,32 @@ const cases: readonly Case[] = [
     make: (precision) => sigLIP({ precision, learned: false, similarity: 'dot', scale: 0.02, bias: -3 }),
     exact: 5e-6,
   },
+  { title: 'five lengths', ...pairs, make: nested(five, {}), exact: 5e-6 },
+  { title: 'five lengths, both directions', ...pairs, make: nested(five, { symmetric: true }), exact: 5e-6 },
+  {
+    title: 'three lengths, odd sizes, hard negatives, anchors with each other, one length without weight',
+    counts: [2101, 2101, 1001, 77],
+    dimension: 192,
+    make: nested(
+      [192, 128, 64],
+      {
+        temperature: 0.1,
+        hardnessMode: 'all_negatives',
+        hardnessStrength: 1,
+        labelSmoothing: 0.1,
+        directions: ['query_to_doc', 'doc_to_query', 'query_to_query'],
+      },
+      [1, 0, 0.5],
+    ),
+    exact: 2e-5,
+  },
+  {
+    title: 'lengths that no kernel builds up',
+    counts: [2101, 2101],
+    dimension: 203,
+    make: nested([203, 100, 65], { symmetric: true }),
+    exact: 5e-6,
+  },
 ];
 
 for (const { title, counts, dimension, make, fast = 3e-3, exact = 1e-6, yardstick } of cases) {
@@ -231,6 +264,49 @@ test('a batch of several rectangles has the gradients of the exact loss', { skip
   const [ours, theirs] = losses.map((loss) => loss.parameters()[0]!.tensor.grad!.item());
   assert.ok(Math.abs(ours! - theirs!) <= 3e-3 * Math.abs(theirs!), `slope ${ours}, exact ${theirs}`);
 });
+
+test(
+  'several lengths in several rectangles have the gradients of the exact loss',
+  { skip: onCpu },
+  async () => {
+    const towers = representations([20_001, 20_001], 192);
+    const options = { symmetric: true, temperature: { initial: 0.05, learned: true } } as const;
+    for (const [what, shrunk, limit] of [
+      ['as they are', 1, 3e-3],
+      // Beyond what factors of rows may be: one length after the other.
+      ['with short beginnings', 1e-3, 3e-3],
+    ] as const) {
+      for (const tower of towers) call('aten::mul_.Scalar', tower.narrow(1, 0, 64), shrunk);
+      const losses = (['fast', 'exact'] as const).map((precision) => infoNCE({ ...options, precision }));
+      const all = losses.map((loss) =>
+        matryoshka(loss, { dimensions: [192, 128, 64], weights: [1, 2, 0.5] }),
+      );
+      for (const trained of [
+        [true, true],
+        [true, false],
+        [false, true],
+      ]) {
+        const [fast, exact] = [
+          await all[0]!.compute(towers, 0.5, {}, trained),
+          await all[1]!.compute(towers, 0.5, {}, trained),
+        ] as const;
+        assert.ok(
+          Math.abs(fast.loss - exact.loss) <= 5e-3,
+          `${what}: loss ${fast.loss}, exact ${exact.loss}`,
+        );
+        for (const [tower, gradient] of fast.gradients.entries()) {
+          assert.equal(gradient !== null, trained[tower]);
+          if (gradient === null) continue;
+          const error = relativeError(gradient, exact.gradients[tower]!);
+          console.log(`${what}, trained ${trained.join(', ')}, tower ${tower}: ${error.toExponential(1)}`);
+          assert.ok(error <= limit, `${what}: tower ${tower}, ${error}`);
+        }
+        const [ours, theirs] = losses.map((loss) => loss.parameters()[0]!.tensor.grad!.item());
+        assert.ok(Math.abs(ours! - theirs!) <= 3e-3 * Math.abs(theirs!), `slope ${ours}, exact ${theirs}`);
+      }
+    }
+  },
+);
 
 test('its memory beyond representations and gradients is bounded', { skip: onCpu }, async () => {
   const [count, dimension] = [262_144, 768];

@@ -40,6 +40,13 @@
   X(gradcache_scores_probabilities, scoresProbabilities) \
   X(gradcache_scores_sigmoid_scratch, scoresSigmoidScratch) \
   X(gradcache_scores_sigmoid, scoresSigmoid) \
+  X(gradcache_nested_takes, nestedTakes) \
+  X(gradcache_nested_reference, nestedReference) \
+  X(gradcache_nested_statistics_scratch, nestedStatisticsScratch) \
+  X(gradcache_nested_statistics, nestedStatistics) \
+  X(gradcache_nested_tile_rows, nestedTileRows) \
+  X(gradcache_nested_tiles_scratch, nestedTilesScratch) \
+  X(gradcache_nested_tiles, nestedTiles) \
   X(gradcache_scores_operand, scoresOperand) \
   X(gradcache_unit_gradient, unitGradient)
 // clang-format on
