@@ -267,8 +267,8 @@ typedef struct {
   int64_t rowFactorStride, columnFactorStride;
 } GradcacheLengths;
 
-/* Whether the current device takes these lengths (their factors are not read), with scores up to `bound`. */
-int gradcache_nested_takes(const GradcacheLengths* lengths, float bound);
+/* Whether the current device takes these lengths; their factors are not read. */
+int gradcache_nested_takes(const GradcacheLengths* lengths);
 /* The power of two that sums are taken from; negative for a bound that is too far from 0 for one. */
 float gradcache_nested_reference(float bound);
 /* Adds to rows [count, rowCount] and columns [count, columnCount], or null, the sums of 2^(score * log2(e) -
@@ -288,8 +288,8 @@ typedef struct {
    * Infinity leaves a row's or a column's softmax out. */
   const float *rowNormalizers, *columnNormalizers;
   int64_t rowNormalizerStride, columnNormalizerStride;
-  /* Of the type of the operands, one for each length, gradcache_nested_tile_rows() rows below the one before,
-   * rows `stride` apart, a multiple of 8. */
+  /* Of the type of the operands, one for each length, below the one before: rowCount up to a multiple of 256
+   * rows, rows `stride` apart, a multiple of 8. */
   void* tiles;
   int64_t stride;
   /* What the gradients of a joined length, times its dot products, add up to in each row and column: is
@@ -300,7 +300,6 @@ typedef struct {
 
 /* Fills tiles with weights[k] * (2^(score - row's normalizer) + 2^(score - column's)) * rowFactors[k, i] *
  * columnFactors[k, j]. With normalizers of columns the bound must be 72 or less. */
-int64_t gradcache_nested_tile_rows(int64_t rows);
 size_t gradcache_nested_tiles_scratch(const GradcacheScores* s, const GradcacheLengths* lengths);
 int gradcache_nested_tiles(const GradcacheScores* s, const GradcacheLengths* lengths,
                            const GradcacheNested* nested, void* scratch);

@@ -228,9 +228,8 @@ cudaError_t statistics(const GradcacheScores& s, const GradcacheLengths& l, floa
 
 }  // namespace gradcache::cuda
 
-int gradcache_nested_takes(const GradcacheLengths* lengths, float bound) {
+int gradcache_nested_takes(const GradcacheLengths* lengths) {
   GradcacheScores s = {};
-  s.bound = bound;
   if (lengths->count > 0 && lengths->count <= GRADCACHE_MOST_LENGTHS)
     s.width = lengths->lengths[lengths->count - 1];
   return gradcache::cuda::takesLengths(s, *lengths);

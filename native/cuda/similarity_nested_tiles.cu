@@ -46,7 +46,6 @@ static_assert(kNestedTileBytes <= 227 * 1024, "more shared memory than a block h
 // What the lanes of a warpgroup make of its tile's numbers.
 template <class Half, bool kBoth>
 struct NestedLane {
-  const NestedTiles& of;
   float reference;
   float* meeting;
   uint32_t part;  // memory of the warp's part of a tile
@@ -189,8 +188,7 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void nestedTiles(
   const int cluster = static_cast<int>(blockIdx.x) / hopper::kCluster;
   const int clusters = static_cast<int>(gridDim.x) / hopper::kCluster;
   const int rank = static_cast<int>(hopper::blockOfCluster());
-  NestedLane<Half, kBoth> lane{of,
-                               scores.reference,
+  NestedLane<Half, kBoth> lane{scores.reference,
                                reinterpret_cast<float*>(meetings + (warpgroup > 0 ? kMeetingBytes : 0)),
                                parts + thread / 32 * kPartBytes,
                                thread / 32 % 4,
@@ -355,10 +353,11 @@ cudaError_t makeTiles(const GradcacheScores& s, const GradcacheLengths& l, const
 
 cudaError_t checkNested(const GradcacheScores* s, const GradcacheLengths& l, const GradcacheNested& n) {
   if (cudaError_t code = checkScores(s)) return code;
+  if (!takesLengths(*s, l)) return cudaErrorInvalidValue;
   // Neither the last nor two in a row.
   const bool apart = (l.joined & l.joined << 1) == 0 && l.joined >> (l.count - 1) == 0;
-  const bool valid = takesLengths(*s, l) && apart && n.rowNormalizers && n.tiles && n.rowTurns &&
-                     n.columnTurns && n.stride >= (s->columnCount + 7) / 8 * 8 && n.stride % 8 == 0 &&
+  const bool valid = apart && n.rowNormalizers && n.tiles && n.rowTurns && n.columnTurns &&
+                     n.stride >= (s->columnCount + 7) / 8 * 8 && n.stride % 8 == 0 &&
                      (!n.columnNormalizers || s->bound * static_cast<float>(kLog2E) <= kMostBound);
   return valid ? checkAligned(n.tiles) : cudaErrorInvalidValue;
 }
@@ -366,11 +365,6 @@ cudaError_t checkNested(const GradcacheScores* s, const GradcacheLengths& l, con
 }  // namespace
 
 }  // namespace gradcache::cuda
-
-int64_t gradcache_nested_tile_rows(int64_t rows) {
-  using namespace gradcache::cuda;
-  return ceilDivide(rows, kTileRows * hopper::kCluster) * kTileRows * hopper::kCluster;
-}
 
 size_t gradcache_nested_tiles_scratch(const GradcacheScores* s, const GradcacheLengths* lengths) {
   using namespace gradcache::cuda;

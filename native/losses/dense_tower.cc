@@ -94,6 +94,7 @@ at::Tensor DenseTower::takeGradient(double weight) {
   } else if (weight != 1) {
     all.mul_(weight);
   }
+  unit_.reset();
   return std::move(gradient_);
 }
 

@@ -57,8 +57,7 @@ at::Tensor FusedSoftmax::logitsOf(const at::Tensor& scores, bool ofRows) const {
 
 JointSums FusedSoftmax::logSums(double scale, bool ofColumns) const {
   const Rectangles sweep = rectangles(scale);
-  JointSweeps* const joint = similarity_.levels_;
-  if (joint != nullptr && joint->takes(sweep, ofColumns))
+  if (JointSweeps* const joint = similarity_.joint(sweep))
     return joint->sums(similarity_.level_, sweep, ofColumns);
   const at::Device device = similarity_.numbers().device();
   const at::Tensor rows = kernels::noScoreSums(strip_.rows(), device);
@@ -147,7 +146,7 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
   at::Tensor ofRows, ofColumns;  // normalizers without the bias
   if (gradient.rows.defined()) ofRows = gradient.rows.sub(bias());
   if (gradient.columns.defined()) ofColumns = gradient.columns.sub(bias());
-  // First, as several lengths meet there (levels.h), and need no memory for the rest meanwhile.
+  // First, so that several lengths, which meet there (levels.h), have no gradients of their own meanwhile.
   const at::Tensor none = at::full_like(found.rows, INFINITY);
   const auto greatest = [](const at::Tensor& sums, const at::Tensor& normalizers) {
     return sums.sub(normalizers).exp_().max();
@@ -181,9 +180,9 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
 void FusedSoftmax::sweepGradient(double scale, const at::Tensor& ofRows, const at::Tensor& ofColumns,
                                  const at::Tensor& greatest) {
   Rectangles sweep = rectangles(scale);
-  JointSweeps* const joint = similarity_.levels_;
-  if (joint != nullptr && joint->takes(sweep, ofColumns.defined()))
-    return joint->addGradient(similarity_.level_, sweep, {ofRows, ofColumns, greatest});
+  JointSweeps* const joint = similarity_.joint(sweep);
+  if (joint != nullptr && joint->addGradient(similarity_.level_, sweep, {ofRows, ofColumns, greatest}))
+    return;
   const int shift = sweep.shiftFor(greatest.item<double>());
   const double less = shift * std::numbers::ln2;
   const at::Tensor rows = ofRows.sub(less);

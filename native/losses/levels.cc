@@ -68,21 +68,34 @@ Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& me
   }
   scaleSlope_ = at::zeros({}, representations_[0].options().dtype(at::kDouble));
   if (isFast()) {
-    std::vector<int64_t> dimensions;
-    std::vector<double> weights;
-    std::vector<std::vector<at::Tensor>> inverses;
-    for (const Level& level : levels_) {
-      dimensions.push_back(level.length.dimension);
-      weights.push_back(level.length.weight);
-      inverses.push_back(level.inverses);
-    }
-    nested_.emplace(levels_.back().similarity, std::move(dimensions), std::move(weights), inverses);
     gradients_.resize(representations_.size());
+    nest();
     return;
   }
   for (size_t tower = 0; tower < representations_.size(); ++tower)
     gradients_.push_back(trains(static_cast<int64_t>(tower)) ? at::zeros_like(representations_[tower])
                                                              : at::Tensor());
+}
+
+void Levels::nest() {
+  std::vector<int64_t> dimensions;
+  std::vector<double> weights;
+  std::vector<std::vector<at::Tensor>> inverses;
+  for (const Level& level : levels_) {
+    dimensions.push_back(level.length.dimension);
+    weights.push_back(level.length.weight);
+    inverses.push_back(level.inverses);
+  }
+  const at::Tensor& first = representations_[0];
+  bool able = kernels::takesNested(first.device(), dimensions);
+  if (const Share* share = levels_[0].similarity.share()) {
+    const at::Tensor unable = at::full({1}, able ? 0 : 1, first.options().dtype(at::kDouble));
+    share->most(unable);
+    able = unable.item<double>() == 0;
+  }
+  if (able)
+    nested_.emplace(levels_.back().similarity, first.size(1), std::move(dimensions), std::move(weights),
+                    inverses);
 }
 
 LossResult Levels::compute(const std::function<std::unique_ptr<TiledLoss>()>& make, double weight) {
@@ -130,9 +143,7 @@ void Levels::gradients(int64_t level, Strip& strip, const std::function<at::Tens
   meetings_.meet(level);
 }
 
-bool Levels::takes(const Rectangles& rectangles, bool both) const {
-  return nested_ && nested_->takes(rectangles, both);
-}
+bool Levels::takes(const Rectangles& rectangles) const { return nested_ && nested_->takes(rectangles); }
 
 JointSums Levels::sums(int64_t level, const Rectangles& rectangles, bool ofColumns) {
   Wish& wish = levels_[level].wish;
@@ -141,9 +152,11 @@ JointSums Levels::sums(int64_t level, const Rectangles& rectangles, bool ofColum
   return std::move(wish.sums);
 }
 
-void Levels::addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) {
-  levels_[level].wish = {.rectangles = &rectangles, .gradient = &gradient};
+bool Levels::addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) {
+  Wish& wish = levels_[level].wish;
+  wish = {.rectangles = &rectangles, .gradient = &gradient};
   meetings_.meet(level);
+  return wish.added;
 }
 
 void Levels::together() {
@@ -165,7 +178,9 @@ void Levels::rectanglesTogether() {
   if (longest.gradient != nullptr) {
     std::vector<JointGradient> gradients;
     for (const Level& level : levels_) gradients.push_back(*level.wish.gradient);
-    return nested_->addGradient(*longest.rectangles, gradients);
+    const bool added = nested_->addGradient(*longest.rectangles, gradients);
+    for (Level& level : levels_) level.wish.added = added;
+    return;
   }
   std::vector<JointSums> found = nested_->sums(*longest.rectangles, longest.ofColumns);
   for (size_t k = 0; k < levels_.size(); ++k) levels_[k].wish.sums = std::move(found[k]);
@@ -274,7 +289,7 @@ void Levels::addOwnGradients(Level& level, double weight) {
     if (!trains(tower)) continue;
     at::Tensor& gradient = gradients_[k];
     if (!gradient.defined()) {
-      gradient = nested_->takeGradient(tower);
+      if (nested_) gradient = nested_->takeGradient(tower);
       if (!gradient.defined()) gradient = at::zeros_like(representations_[k]);
       if (weight != 1) gradient.mul_(weight);
     }

@@ -43,9 +43,9 @@ class Levels final : public JointSweeps {
   // A sweep at one length, together with those of the others.
   void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) override;
   void gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit) override;
-  bool takes(const Rectangles& rectangles, bool both) const override;
+  bool takes(const Rectangles& rectangles) const override;
   JointSums sums(int64_t level, const Rectangles& rectangles, bool ofColumns) override;
-  void addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) override;
+  bool addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) override;
 
  private:
   // What one length has come to a meeting for.
@@ -58,6 +58,7 @@ class Levels final : public JointSweeps {
     bool ofColumns = false;
     const JointGradient* gradient = nullptr;
     JointSums sums;  // what the meeting has found
+    bool added = false;
   };
   struct Level {
     Length length;
@@ -80,6 +81,8 @@ class Levels final : public JointSweeps {
   };
   at::Tensor of(const Side& side) const;
 
+  // Of precision 'fast': sets `nested_` where kernels build these lengths up, on all ranks.
+  void nest();
   // What all lengths have come for: rectangles, or every tile of a sweep.
   void together();
   void rectanglesTogether();

@@ -2,48 +2,77 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 namespace gradcache {
 
 namespace {
 
-// Rectangles of tiles, one for each length: 1.4 GB of five.
-constexpr int64_t kTileRows = 16'896, kTileColumns = 8448;
+// Most rows of a rectangle of tiles, and most bytes of its tiles together.
+struct Sizes {
+  int64_t rows, bytes;
+};
+
+Sizes sizesOf(const at::Device& device) {
+  return device.is_cpu() ? Sizes{256, int64_t{1} << 20} : Sizes{16'896, 1'430 << 20};
+}
+
+int64_t columnsOf(const Sizes& sizes, int64_t lengths) {
+  return std::max<int64_t>(sizes.bytes / (2 * lengths * sizes.rows) / 256, 1) * 256;
+}
 
 // Beyond this, numbers of rows whose beginnings are not short would become too small for float16 next to
 // those of rows whose beginnings are.
 constexpr double kMostFactor = 256;
+
+// Powers of two between the greatest numbers of two lengths whose tiles are one: float16 would have too few
+// places for those of the less.
+constexpr double kMostApart = 5;
 
 // Rows whose gradient is finished at once.
 constexpr int64_t kSlice = 8192;
 
 }  // namespace
 
-NestedLevels::NestedLevels(Similarity& longest, std::vector<int64_t> lengths, std::vector<double> weights,
-                           const std::vector<std::vector<at::Tensor>>& inverses)
-    : longest_(longest), lengths_(std::move(lengths)), weights_(std::move(weights)) {
-  for (size_t last = lengths_.size(); last > 0;) {
-    const size_t first = last >= 2 ? last - 2 : last - 1;
-    if (first + 1 < last) joined_ |= uint32_t{1} << first;
-    groups_.insert(groups_.begin(), {first, last - 1});
-    last = first;
-  }
+NestedLevels::NestedLevels(Similarity& longest, int64_t width, std::vector<int64_t> lengths,
+                           std::vector<double> weights, const std::vector<std::vector<at::Tensor>>& inverses)
+    : longest_(longest), width_(width), lengths_(std::move(lengths)), weights_(std::move(weights)) {
   scaleSlope_ = at::zeros({}, longest_.numbers().dtype(at::kDouble));
   gradients_.resize(longest_.towers());
-  at::Tensor greatest = at::ones({}, longest_.numbers());
+  std::vector<at::Tensor> greatest;
   for (int64_t tower = 0; tower < longest_.towers(); ++tower) {
     std::vector<at::Tensor> ofLengths;
     for (const auto& of : inverses) ofLengths.push_back(of[tower].div(inverses.back()[tower]));
     factors_.push_back(at::stack(ofLengths));
-    greatest = at::maximum(greatest, factors_.back().max());
+    greatest.push_back(factors_.back().amax({1}));
   }
-  greatestFactor_ = std::pow(greatest.item<double>(), 2);
+  const at::Tensor all = at::stack(greatest).amax({0}).square().to(at::kDouble);
+  if (const Share* share = longest_.share()) share->most(all);
+  const at::Tensor here = all.cpu();
+  able_ = std::all_of(weights_.begin(), weights_.end(), [](double weight) { return weight >= 0; });
+  for (int64_t k = 0; k < count(); ++k) {
+    greatestFactors_.push_back(here[k].item<double>());
+    able_ = able_ && greatestFactors_.back() <= kMostFactor;  // false for what is not a number
+  }
 }
 
-bool NestedLevels::takes(const Rectangles& rectangles, bool both) const {
-  return greatestFactor_ <= kMostFactor &&
-         kernels::takesNested(longest_.numbers().device(), lengths_, rectangles.bound(), both);
+void NestedLevels::group(const std::vector<double>& greatest) {
+  const auto alike = [&](size_t k) {
+    return greatest[k] == 0 || greatest[k + 1] == 0 ||
+           std::abs(std::log2(greatest[k] / greatest[k + 1])) <= kMostApart;
+  };
+  for (size_t last = lengths_.size(); last > 0;) {
+    const bool joins = last >= 2 && alike(last - 2);
+    const size_t first = last - (joins ? 2 : 1);
+    if (joins) joined_ |= uint32_t{1} << first;
+    groups_.insert(groups_.begin(), {first, last - 1});
+    last = first;
+  }
+}
+
+bool NestedLevels::takes(const Rectangles& rectangles) const {
+  return able_ && rectangles.bound() <= kernels::kMostNestedBound;
 }
 
 kernels::NestedScores NestedLevels::nested(const kernels::Scores& scores, const Rectangles::Place& place,
@@ -62,8 +91,9 @@ std::vector<JointSums> NestedLevels::sums(const Rectangles& rectangles, bool ofC
     kernels::addNestedSums(nested(scores, place, strip), rows.narrow(1, place.row, place.rows.count),
                            ofColumns ? columns.narrow(1, place.column, place.columns.count) : at::Tensor());
   });
+  const double reference = kernels::nestedReference(numbers.device(), rectangles.bound());
   const auto logOf = [&](const at::Tensor& sums) {
-    return kernels::logOfNestedSums(sums, rectangles.bound());
+    return sums.to(at::kDouble).log2_().add_(reference).mul_(std::numbers::ln2);
   };
   std::vector<JointSums> result;
   for (int64_t k = 0; k < count(); ++k)
@@ -75,55 +105,98 @@ NestedLevels::TowerGradient& NestedLevels::gradientOf(int64_t tower) {
   TowerGradient& gradient = gradients_[tower];
   if (gradient.groups.empty()) {
     const int64_t rows = longest_.rows(tower);
-    for (const Group& group : groups_)
-      gradient.groups.push_back(at::zeros({rows, lengths_[group.last]}, longest_.numbers()));
+    for (const Group& group : groups_) {
+      const bool last = group.last + 1 == lengths_.size();
+      gradient.groups.push_back(at::zeros({rows, last ? width_ : lengths_[group.last]}, longest_.numbers()));
+    }
     gradient.turns = at::zeros({count(), rows}, longest_.numbers());
   }
   return gradient;
 }
 
-void NestedLevels::addGradient(const Rectangles& rectangles, const std::vector<JointGradient>& gradients) {
+bool NestedLevels::addGradient(const Rectangles& rectangles, const std::vector<JointGradient>& gradients) {
   const Strip& strip = rectangles.strip();
   const Measure& measure = longest_.measure();
+  const at::Device device = longest_.numbers().device();
   const int64_t rowTower = strip.pairing_.rowTower_;
-  std::vector<at::Tensor> ofRows, ofColumns;
-  at::Tensor greatest = at::zeros({}, longest_.numbers().dtype(at::kDouble));
-  for (size_t k = 0; k < gradients.size(); ++k) {
-    ofRows.push_back(gradients[k].rows);
-    if (gradients[k].columns.defined()) ofColumns.push_back(gradients[k].columns);
-    greatest = at::maximum(greatest, gradients[k].greatest.mul(weights_[k]));
+  const bool both = gradients[0].columns.defined();
+  std::vector<at::Tensor> ofRows, ofColumns, limits;
+  for (const JointGradient& gradient : gradients) {
+    ofRows.push_back(gradient.rows);
+    if (both) ofColumns.push_back(gradient.columns);
+    limits.push_back(gradient.greatest);
+    // The least and the greatest normalizer, of those that are none infinity.
+    for (const at::Tensor& of : {gradient.rows, gradient.columns}) {
+      if (!both || !of.defined()) continue;
+      limits.push_back(of.min());
+      limits.push_back(of.masked_fill(of.isinf(), -INFINITY).max());
+    }
   }
-  const int shift = rectangles.shiftFor(greatest.item<double>() * greatestFactor_);
-  const double times = std::ldexp(measure.scale, -shift);
+  const at::Tensor found = at::stack(limits).cpu();
+  const double* next = found.const_data_ptr<double>();
+  std::vector<double> greatest, least(gradients.size(), INFINITY), most(gradients.size(), -INFINITY);
+  for (size_t k = 0; k < gradients.size(); ++k) {
+    greatest.push_back(*next++ * weights_[k] * greatestFactors_[k]);
+    for (int side = 0; both && side < 2; ++side) {
+      least[k] = std::min(least[k], *next++);
+      most[k] = std::max(most[k], *next++);
+    }
+  }
+  if (groups_.empty()) group(greatest);
+  // Each group has a power of two of its own, so that the greatest number in its tiles is about as float16
+  // has.
   kernels::NestedGradients of;
   of.joined = joined_;
-  for (const double weight : weights_) of.weights.push_back(std::ldexp(weight, shift));
-  const at::Tensor rowNormalizers = at::stack(ofRows);
-  const at::Tensor columnNormalizers = ofColumns.empty() ? at::Tensor() : at::stack(ofColumns);
+  of.weights = weights_;
+  std::vector<double> shifts(gradients.size()), times;
+  const double reference = kernels::nestedReference(device, rectangles.bound());
+  for (const Group& group : groups_) {
+    const int shift = rectangles.shiftFor(std::max(greatest[group.first], greatest[group.last]));
+    times.push_back(std::ldexp(measure.scale, -shift));
+    for (size_t k = group.first; k <= group.last; ++k) {
+      shifts[k] = shift * std::numbers::ln2;
+      const double low = least[k] / std::numbers::ln2 - shift - reference,
+                   high = most[k] / std::numbers::ln2 - shift - reference;
+      if (low < -kernels::kMostPower || high > kernels::kMostPower) return false;
+    }
+  }
+  const at::Tensor off = at::tensor(at::ArrayRef<double>(shifts), at::kDouble).to(device).unsqueeze(1);
+  const at::Tensor rowNormalizers = at::stack(ofRows).sub_(off);
+  const at::Tensor columnNormalizers = both ? at::stack(ofColumns).sub_(off) : at::Tensor();
 
+  const Sizes sizes = sizesOf(device);
   at::Tensor memory;
   rectangles.each(
-      kTileRows, kTileColumns, true, [&](const kernels::Scores& scores, const Rectangles::Place& place) {
+      sizes.rows, columnsOf(sizes, count()), true,
+      [&](const kernels::Scores& scores, const Rectangles::Place& place) {
         const int64_t r = place.rows.count, c = place.columns.count;
         const int64_t columnTower = strip.pairing_.columnTowers_[place.k];
         const bool trainsRows = longest_.trains(rowTower), trainsColumns = longest_.trains(columnTower);
-        const std::vector<int64_t> shape{count(), kernels::nestedTileRows(r), kernels::paddedWidth(c)};
-        if (!memory.defined() || memory.sizes() != at::IntArrayRef(shape))
-          memory = at::empty(shape, longest_.numbers().dtype(rectangles.type()));
+        const int64_t tileRows = kernels::nestedTileRows(r), stride = kernels::paddedWidth(c),
+                      needed = count() * tileRows * stride;
+        if (!memory.defined() || memory.numel() < needed) {
+          memory.reset();
+          memory = at::empty({needed}, longest_.numbers().dtype(rectangles.type()));
+        }
+        const at::Tensor tiles = memory.narrow(0, 0, needed).view({count(), tileRows, stride});
         of.rowNormalizers = rowNormalizers.narrow(1, place.row, r);
         if (columnNormalizers.defined()) of.columnNormalizers = columnNormalizers.narrow(1, place.column, c);
         const at::Tensor rowTurns = at::zeros({count(), r}, longest_.numbers());
         const at::Tensor columnTurns = at::zeros({count(), c}, longest_.numbers());
-        kernels::nestedTiles(nested(scores, place, strip), of, memory, rowTurns, columnTurns);
+        kernels::nestedTiles(nested(scores, place, strip), of, tiles, rowTurns, columnTurns);
         const auto addTurns = [&](int64_t tower, const Rectangles::Span& rows, const at::Tensor& turns) {
-          gradientOf(tower).turns.narrow(1, rows.begin, rows.count).add_(turns, times);
+          const at::Tensor all = gradientOf(tower).turns.narrow(1, rows.begin, rows.count);
+          for (size_t g = 0; g < groups_.size(); ++g) {
+            const auto first = static_cast<int64_t>(groups_[g].first);
+            if (groups_[g].first < groups_[g].last) all[first].add_(turns[first], times[g]);
+          }
         };
         if (trainsRows) addTurns(rowTower, place.rows, rowTurns);
         if (trainsColumns) addTurns(columnTower, place.columns, columnTurns);
         for (size_t g = 0; g < groups_.size(); ++g) {
           for (size_t k = groups_[g].first; k <= groups_[g].last; ++k) {
             const int64_t begin = k == groups_[g].first ? 0 : lengths_[k - 1], width = lengths_[k] - begin;
-            const at::Tensor tile = memory[static_cast<int64_t>(k)].narrow(0, 0, r).narrow(1, 0, c);
+            const at::Tensor tile = tiles[static_cast<int64_t>(k)].narrow(0, 0, r).narrow(1, 0, c);
             const at::Tensor left = scores.rows.narrow(1, begin, width),
                              right = scores.columns.narrow(1, begin, width);
             const auto gradient = [&](int64_t tower, const Rectangles::Span& rows) {
@@ -131,23 +204,23 @@ void NestedLevels::addGradient(const Rectangles& rectangles, const std::vector<J
             };
             if (measure.learned) {
               const at::Tensor sums = kernels::halfProduct(tile, right);
-              scaleSlope_.add_(left.mul(sums).sum(at::kDouble), times);
-              if (trainsRows) gradient(rowTower, place.rows).add_(sums, times);
+              scaleSlope_.add_(left.mul(sums).sum(at::kDouble), times[g]);
+              if (trainsRows) gradient(rowTower, place.rows).add_(sums, times[g]);
             } else if (trainsRows) {
-              kernels::addHalfProduct(gradient(rowTower, place.rows), tile, right, times);
+              kernels::addHalfProduct(gradient(rowTower, place.rows), tile, right, times[g]);
             }
             if (trainsColumns)
-              kernels::addHalfProduct(gradient(columnTower, place.columns), tile.t(), left, times);
+              kernels::addHalfProduct(gradient(columnTower, place.columns), tile.t(), left, times[g]);
           }
         }
       });
+  return true;
 }
 
 at::Tensor NestedLevels::takeGradient(int64_t tower) {
   TowerGradient taken = std::exchange(gradients_[tower], {});
   if (taken.groups.empty()) return {};
   const int64_t rows = longest_.rows(tower);
-  // Of the lengths that are joined with none, the last group's is of all numbers: the sum goes there.
   const at::Tensor all = taken.groups.back();
   for (int64_t begin = 0; begin < rows; begin += kSlice) {
     const int64_t count = std::min(kSlice, rows - begin);
@@ -159,7 +232,9 @@ at::Tensor NestedLevels::takeGradient(int64_t tower) {
     for (size_t g = 0; g < groups_.size(); ++g) {
       const auto [first, last] = groups_[g];
       const at::Tensor own = taken.groups[g].narrow(0, begin, count);
-      at::Tensor turn = own.mul(units.narrow(1, 0, lengths_[last])).sum({1});  // of both lengths
+      at::Tensor turn = own.narrow(1, 0, lengths_[last])
+                            .mul(units.narrow(1, 0, lengths_[last]))
+                            .sum({1});  // of both lengths
       const auto take = [&](size_t k, const at::Tensor& of) {
         const at::Tensor factor = factors_[tower][static_cast<int64_t>(k)].narrow(0, begin, count);
         off.emplace_back(lengths_[k], of.mul(factor).mul_(factor).unsqueeze(1));
@@ -175,7 +250,7 @@ at::Tensor NestedLevels::takeGradient(int64_t tower) {
       sum.narrow(1, 0, lengths_[groups_[g].last]).add_(taken.groups[g].narrow(0, begin, count));
     for (const auto& [length, turn] : off)
       sum.narrow(1, 0, length).sub_(units.narrow(1, 0, length).mul(turn));
-    place.tower.backToRows(place.begin, sum);
+    place.tower.backToRows(place.begin, sum.narrow(1, 0, lengths_.back()));
   }
   return all;
 }

@@ -88,10 +88,11 @@ class JointSweeps {
   virtual void gradients(int64_t level, Strip& strip,
                          const std::function<at::Tensor(const Tile&)>& visit) = 0;
   // Whether kernels sweep over the rectangles of all strips at once, for sums of exponentials and gradients
-  // of softmaxes; `both`: over rows and columns.
-  virtual bool takes(const Rectangles& rectangles, bool both) const = 0;
+  // of softmaxes.
+  virtual bool takes(const Rectangles& rectangles) const = 0;
   virtual JointSums sums(int64_t level, const Rectangles& rectangles, bool ofColumns) = 0;
-  virtual void addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) = 0;
+  // False, of all strips alike: nothing was added, and each goes over its own.
+  virtual bool addGradient(int64_t level, const Rectangles& rectangles, const JointGradient& gradient) = 0;
 };
 
 class Similarity {
@@ -150,6 +151,10 @@ class Similarity {
   friend class Strip;
   double leastLength() const;
   bool trains(int64_t tower) const { return trained_.empty() || trained_[tower]; }
+  // Those that kernels sweep over these rectangles for; null: the similarity goes over them alone.
+  JointSweeps* joint(const Rectangles& rectangles) const {
+    return levels_ != nullptr && levels_->takes(rectangles) ? levels_ : nullptr;
+  }
   // How many strips are swept together: one, or one at each length.
   int64_t strips() const { return levels_ == nullptr ? 1 : levels_->count(); }
 

@@ -56,7 +56,6 @@ library.gradcache_nested_statistics_scratch.restype = ctypes.c_size_t
 library.gradcache_nested_tiles.argtypes = [S, ctypes.POINTER(Lengths), ctypes.POINTER(Nested), P]
 library.gradcache_nested_tiles_scratch.argtypes = [S, ctypes.POINTER(Lengths)]
 library.gradcache_nested_tiles_scratch.restype = ctypes.c_size_t
-library.gradcache_nested_tile_rows.argtypes, library.gradcache_nested_tile_rows.restype = [ctypes.c_int64], ctypes.c_int64
 
 
 def scores(x, y, factor, bound=None, left_out=None, targets=None, first_column=0):
@@ -422,7 +421,7 @@ def nested_tiles(s, l, weights, normalizers, tiles, turns, memory=None):
 
 
 def tiles_for(rows, columns, count, type):
-    return torch.full((count, library.gradcache_nested_tile_rows(rows), (columns + 7) // 8 * 8 + 8), math.nan, device=DEVICE, dtype=type)
+    return torch.full((count, (rows + 255) // 256 * 256, (columns + 7) // 8 * 8 + 8), math.nan, device=DEVICE, dtype=type)
 
 
 def nested_statistics(x, y, factors, lengths, s, sums, memory=None):

@@ -46,15 +46,14 @@ struct Parts {
 at::Tensor together(const at::Tensor& heads) { return heads.contiguous().flatten(0, 1); }
 
 Parts partsOf(const at::Tensor& qkv, const Rectangle& shape, const AttentionForm& form) {
-  const at::Tensor rows = qkv.narrow(0, shape.firstToken, shape.count);
-  const int64_t queries = form.heads * form.size, keys = form.keyHeads * form.size,
-                served = form.heads / form.keyHeads;
+  const at::Tensor heads =
+      spread(qkv.narrow(0, shape.firstToken, shape.count), shape, form.heads + 2 * form.keyHeads);
+  const int64_t served = form.heads / form.keyHeads;
   auto each = [&](int64_t first) {
-    const at::Tensor heads = spread(rows.narrow(1, first, keys), shape, form.keyHeads);
-    return together(served == 1 ? heads : heads.repeat_interleave(served, 1));
+    const at::Tensor some = heads.narrow(1, first, form.keyHeads);
+    return together(served == 1 ? some : some.repeat_interleave(served, 1));
   };
-  return {together(spread(rows.narrow(1, 0, queries), shape, form.heads)), each(queries),
-          each(queries + keys)};
+  return {together(heads.narrow(1, 0, form.heads)), each(form.heads), each(form.heads + form.keyHeads)};
 }
 
 // scale * a b of each head.

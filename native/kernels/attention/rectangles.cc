@@ -32,7 +32,8 @@ at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads)
 void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangle& shape) {
   const at::Tensor byToken = padded.transpose(1, 2);  // [n, longest, heads, d]
   if (shape.present.defined()) {
-    rows.copy_(byToken.reshape({shape.tokens.numel(), -1}).index_select(0, shape.places));
+    at::Tensor target = rows;
+    at::index_select_out(target, byToken.reshape({shape.tokens.numel(), -1}), 0, shape.places);
   } else {
     rows.unflatten(1, {padded.size(1), -1}).unflatten(0, {padded.size(0), -1}).copy_(byToken);
   }

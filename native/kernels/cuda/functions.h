@@ -44,7 +44,6 @@
   X(gradcache_nested_reference, nestedReference) \
   X(gradcache_nested_statistics_scratch, nestedStatisticsScratch) \
   X(gradcache_nested_statistics, nestedStatistics) \
-  X(gradcache_nested_tile_rows, nestedTileRows) \
   X(gradcache_nested_tiles_scratch, nestedTilesScratch) \
   X(gradcache_nested_tiles, nestedTiles) \
   X(gradcache_scores_operand, scoresOperand) \

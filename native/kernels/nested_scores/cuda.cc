@@ -1,22 +1,12 @@
-#include <cmath>
 #include <numbers>
 
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/scores.h"
-#include "kernels/nested_scores/nested_scores.h"
+#include "kernels/nested_scores/versions.h"
 
-namespace gradcache::kernels {
+namespace gradcache::kernels::cuda {
 
 namespace {
-
-using cuda::describe;
-using cuda::floats;
-using cuda::library;
-using cuda::output;
-using cuda::scratch;
-
-// Softmaxes over columns take their powers from the reference too.
-constexpr double kMostBoundOfBoth = 72;
 
 GradcacheLengths describeLengths(const NestedScores& scores, uint32_t joined = 0) {
   GradcacheLengths l = {};
@@ -36,13 +26,11 @@ at::Tensor inPowers(const at::Tensor& normalizers) {
 
 }  // namespace
 
-bool takesNested(const at::Device& device, const std::vector<int64_t>& lengths, double bound, bool both) {
-  if (!device.is_cuda() || !cuda::libraryIsOpen() || lengths.size() > GRADCACHE_MOST_LENGTHS) return false;
-  if (both && bound > kMostBoundOfBoth) return false;
+bool takesNestedLengths(const std::vector<int64_t>& lengths) {
   GradcacheLengths l = {};
   l.count = static_cast<int32_t>(lengths.size());
   for (int32_t k = 0; k < l.count; ++k) l.lengths[k] = lengths[k];
-  return library().nestedTakes(&l, static_cast<float>(bound)) != 0;
+  return library().nestedTakes(&l) != 0;
 }
 
 void addNestedSums(const NestedScores& scores, const at::Tensor& rows, const at::Tensor& columns) {
@@ -50,18 +38,13 @@ void addNestedSums(const NestedScores& scores, const at::Tensor& rows, const at:
   const GradcacheLengths l = describeLengths(scores);
   const at::Tensor work =
       scratch(library().nestedStatisticsScratch(&s, &l, columns.defined()), scores.scores.rows);
-  cuda::check(library().nestedStatistics(&s, &l, floats(rows), rows.stride(0),
-                                         columns.defined() ? floats(columns) : nullptr,
-                                         columns.defined() ? columns.stride(0) : 0, output(work)),
-              "sums of scores at several lengths");
+  check(library().nestedStatistics(&s, &l, floats(rows), rows.stride(0),
+                                   columns.defined() ? floats(columns) : nullptr,
+                                   columns.defined() ? columns.stride(0) : 0, output(work)),
+        "sums of scores at several lengths");
 }
 
-at::Tensor logOfNestedSums(const at::Tensor& sums, double bound) {
-  const double reference = library().nestedReference(static_cast<float>(bound));
-  return sums.to(at::kDouble).log2_().add_(reference).mul_(std::numbers::ln2);
-}
-
-int64_t nestedTileRows(int64_t rows) { return library().nestedTileRows(rows); }
+double nestedReference(double bound) { return library().nestedReference(static_cast<float>(bound)); }
 
 void nestedTiles(const NestedScores& scores, const NestedGradients& gradients, const at::Tensor& tiles,
                  const at::Tensor& rowTurns, const at::Tensor& columnTurns) {
@@ -86,7 +69,7 @@ void nestedTiles(const NestedScores& scores, const NestedGradients& gradients, c
   n.columnTurns = floats(columnTurns);
   n.columnTurnStride = columnTurns.stride(0);
   const at::Tensor work = scratch(library().nestedTilesScratch(&s, &l), scores.scores.rows);
-  cuda::check(library().nestedTiles(&s, &l, &n, output(work)), "gradients of scores at several lengths");
+  check(library().nestedTiles(&s, &l, &n, output(work)), "gradients of scores at several lengths");
 }
 
-}  // namespace gradcache::kernels
+}  // namespace gradcache::kernels::cuda

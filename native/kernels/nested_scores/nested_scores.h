@@ -1,5 +1,5 @@
 // Scores (kernels/scores) at several lengths of the same rows, built up from one length to the next: what a
-// softmax at each of them needs. Only a GPU that takes() them has a version; losses/nested_levels.h uses it.
+// softmax at each of them needs. losses/nested_levels.h sweeps over them.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -19,26 +19,33 @@ struct NestedScores {
   at::Tensor rowFactors, columnFactors;
 };
 
-// Whether a device takes these lengths, with scores up to `bound` at each; `both`: with softmaxes over rows
-// and over columns at once.
-bool takesNested(const at::Device& device, const std::vector<int64_t>& lengths, double bound, bool both);
+// Sums and powers are taken from one reference, and are float32 where no score is beyond this, nor below
+// minus this.
+constexpr double kMostNestedBound = 72;
+
+// Whether a device takes these lengths: the CPU at most eight; a GPU if it is of compute capability 9.0, and
+// each is a multiple of 64.
+bool takesNested(const at::Device& device, const std::vector<int64_t>& lengths);
 
 // Adds to rows [lengths, r], and columns [lengths, c] where it is defined, sums of exponentials, float32.
 void addNestedSums(const NestedScores& scores, const at::Tensor& rows, const at::Tensor& columns);
-// log sum exp, float64, of such sums with this bound.
-at::Tensor logOfNestedSums(const at::Tensor& sums, double bound);
+// Their logarithm to base 2 is so much too small, for scores up to `bound`.
+double nestedReference(const at::Device& device, double bound);
 
 // The gradients of softmaxes in half precision, as products need them.
 struct NestedGradients {
   // A bit for each length whose tile is the sum of its own numbers and those of the next length. Not the
   // last, nor two in a row.
   uint32_t joined = 0;
-  std::vector<double> weights;  // of lengths
-  // float64 [lengths, r] and [lengths, c]; the latter may be undefined. Infinity leaves a softmax out.
+  std::vector<double> weights;  // of lengths, not negative
+  // float64 [lengths, r] and [lengths, c]; the latter may be undefined. Infinity leaves a softmax out. With
+  // both, all others are within kMostPower powers of two of the reference.
   at::Tensor rowNormalizers, columnNormalizers;
 };
+constexpr double kMostPower = 120;
+
 // How many rows of memory the tile of `rows` rows takes.
-int64_t nestedTileRows(int64_t rows);
+constexpr int64_t nestedTileRows(int64_t rows) { return (rows + 255) / 256 * 256; }
 // tiles [lengths, nestedTileRows(r), at least c up to a multiple of 8] of the operands' type: weight *
 // (exp(score - row's normalizer) + exp(score - column's normalizer)) * row's factor * column's factor, which
 // is dL/d(dot product) over the scale. Adds to rowTurns [lengths, r] and columnTurns [lengths, c] what that
