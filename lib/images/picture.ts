@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 import type * as Sharp from 'sharp';
 import { GradCacheError } from '../errors.js';
 import { fileError, isSystemError } from '../files/file-error.js';
@@ -20,6 +20,8 @@ export interface Picture {
 export async function readPicture(path: string): Promise<Picture> {
   const sharp = await decoder();
   try {
+    // A pipe would be waited for without an end.
+    if (!(await stat(path)).isFile()) throw new Error('it is no file');
     const { data, info } = await sharp(path, { ignoreIcc: true })
       .rotate()
       .toColourspace('srgb')

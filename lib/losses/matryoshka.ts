@@ -44,8 +44,9 @@ export interface MatryoshkaOptions {
  * representations too, so that users can cut them. The loss is the sum, not the mean, of `weights[k]` times the given loss at
  * `dimensions[k]`. There representations are cut to that length and then scaled to length one, so that the dot product
  * is the cosine. Losses over scores, such as {@link infoNCE}, build the scores up from one length to the next, so that five
- * lengths cost little more than one on the CPU, and about twice one with `precision: 'fast'` on a GPU of compute capability 9.0, if
- * lengths are multiples of 64. Others are computed at each.
+ * lengths cost little more than one on the CPU, and about twice one with `precision: 'fast'` on a GPU of compute capability 9.0: up
+ * to eight multiples of 64, temperatures from 1 / 72 on, and no row whose beginning is sixteen times as short as the row. Others are
+ * computed at each.
  *
  * `step(inputs, { loss })` passes keyword arguments on to the loss. Two are its own: `labels` that are a tensor or lists
  * [rows, dimension] or [rows, columns, dimension], as long as representations, are cut with them; and `seed`, where

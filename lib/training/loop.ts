@@ -97,15 +97,19 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   }
 
   /**
-   * Takes all updates that are left. A run that is ended by its signal leaves a checkpoint of its last whole update, unless it
-   * writes none.
+   * Takes all updates that are left. A run that is ended by its signal, or by a fault in what it evaluates, leaves a checkpoint of
+   * its last whole update, unless it writes none.
    */
   async run(): Promise<LoopResult> {
     try {
       return await this.#run();
     } catch (error) {
       if (this.#isInterruption(error)) await this.#keepWhatWasMade();
-      else await this.#checkpoints.finish().catch(() => undefined); // the first error is the one to tell
+      else {
+        // The first error is the one to tell.
+        const kept = this.#measuring && this.parts.ranks === null;
+        await (kept ? this.#keepWhatWasMade() : this.#checkpoints.finish()).catch(() => undefined);
+      }
       throw error;
     }
   }

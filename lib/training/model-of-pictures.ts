@@ -64,9 +64,9 @@ export async function withModelOfPictures<Given extends Settings>(
   };
 }
 
-/** The model of pictures in the folder of a text model, for a run with a column of pictures; null: there is none. */
+/** The model of pictures in the folder of a text model; null: there is none, or a run without pictures is asked for. */
 function besideTexts({ model, images }: Settings): string | null {
-  if (typeof model !== 'string' || model === OBJECT || (images ?? null) === null) return null;
+  if (typeof model !== 'string' || model === OBJECT || images === null) return null;
   return imageModelIn(model);
 }
 

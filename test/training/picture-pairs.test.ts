@@ -154,22 +154,23 @@ test('a run that is resumed makes the models of one that was not interrupted, al
   for (const [place, { loss }] of alone.steps.entries()) assert.ok(Math.abs(losses[place]! - loss) < 1e-4);
 });
 
-test('a run that starts from both goes on with both where it names the pictures', async (t) => {
+test('a run that starts from both goes on with both, whether it names the pictures or not', async (t) => {
   const { folder, config } = await pairRun(t);
   await train(config);
-  const { imageModel: _, ...rest } = config;
-  const next = {
-    ...rest,
-    model: join(config.output, 'model'),
-    output: join(folder, 'next'),
-    images: 'image',
-  };
-  const { events } = await record({ ...next, lossFrom: next.model });
-  const [start] = events;
-  assert.ok(start?.type === 'start');
-  assert.equal(start.settings['imageModel'], join(next.model, 'image_model'));
-  const [before, after] = [await digests(next.model), await digests(join(next.output, 'model'))];
-  assert.notEqual(after['image_model/model.safetensors'], before['image_model/model.safetensors']);
+  const { imageModel: _, images: __, ...rest } = config;
+  const model = join(config.output, 'model');
+  for (const [output, named] of [
+    ['named', { images: 'image' }],
+    ['usual', {}],
+  ] as const) {
+    const next = { ...rest, ...named, model, output: join(folder, output) };
+    const { events } = await record({ ...next, lossFrom: model });
+    const [start] = events;
+    assert.ok(start?.type === 'start');
+    assert.equal(start.settings['imageModel'], join(model, 'image_model'));
+    const [before, after] = [await digests(model), await digests(join(next.output, 'model'))];
+    assert.notEqual(after['image_model/model.safetensors'], before['image_model/model.safetensors']);
+  }
 });
 
 test('either model can be frozen, the text encoder by its names and the other by image_model', async (t) => {

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { ImageTextModel, Tokenizer } from '../../lib/index.js';
 import { dataFiles } from '../../lib/data/data-files.js';
+import { readPicture } from '../../lib/images/picture.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { folderOfPictures } from '../../lib/training/picture-paths.js';
@@ -111,6 +113,30 @@ test('a run that is resumed makes the model of one that was not interrupted', as
   await assert.rejects(
     train({ output: join(folder, 'other'), resume: join(config.output, 'checkpoint-3'), images: 'caption' }),
     fails('INPUT', /images was "image", now "caption"/),
+  );
+});
+
+test('a fault in held-out data leaves a checkpoint of what was trained', async (t) => {
+  const { config } = await pictureRun(t);
+  await writeFile(join(shared, 'held-bad.png'), 'no picture');
+  const held = await writeRows(join(shared, 'held-bad.jsonl'), [
+    ...rows.slice(0, 3),
+    { image: 'held-bad.png', caption: 'nothing' },
+  ]);
+  const run = { ...config, steps: 2, evaluation: { data: held, task: 'retrieval' as const } };
+  await assert.rejects(train(run), fails('INPUT', /held-bad\.png cannot be decoded/));
+  assert.ok((await readdir(config.output)).includes('checkpoint-2'));
+  // What was left is gone on from, once the data is mended.
+  await writeRows(held, rows.slice(0, 3));
+  assert.equal((await train({ output: config.output, resume: true })).steps, 2);
+});
+
+test('a pipe is no picture, and is not waited for', async () => {
+  const pipe = join(shared, 'pipe.png');
+  execFileSync('mkfifo', [pipe]);
+  await assert.rejects(
+    readPicture(pipe),
+    fails('INPUT', /pipe\.png cannot be decoded as a picture: it is no file/),
   );
 });
 
