@@ -93,7 +93,7 @@ async function unreadable(path: string, error: Error): Promise<GradCacheError> {
     (refusal: Error) => refusal,
   );
   if (isSystemError(fault)) return fileError('INPUT', path, 'read', fault);
-  const [reason] = error.message.split('\n');
+  const reason = error.message.split('\n')[0]!.replace(/[\s:.]+$/, '');
   return new GradCacheError('INPUT', `${path} cannot be decoded as a picture: ${reason}`, { cause: error });
 }
 

@@ -137,7 +137,8 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
   if ((await statedKind(path)) === 'CrossEncoder')
     throw faultIn(
       join(path, MODEL_CONFIG),
-      'it is that of a cross-encoder, which scores pairs of texts: CrossEncoder.load reads it',
+      'it is that of a cross-encoder, which scores pairs of texts: CrossEncoder.load reads it, and so do train with the loss ' +
+        'crossEncoderRanking (--loss cross-encoder-ranking), evaluate --task reranking and mine --judge',
     );
   const modules =
     (await readSentenceModules(path, asked.route)) ??

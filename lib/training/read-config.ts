@@ -58,6 +58,11 @@ export function readTrainConfig(value: unknown, path = 'config') {
   if (datasets !== undefined && fields.raw('data') !== undefined)
     throw new SettingError(fields.at('datasets'), 'takes the place of data: leave out one of them.');
   if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
+  // Beside pictures they are refused below, whatever their columns.
+  const prompts =
+    fields.raw('prompts') !== undefined && images === undefined
+      ? fields.section('prompts', (own) => readPrompts(own, named, columns))
+      : undefined;
   const config = {
     ...readPooling(fields, readModel(fields), {
       loss,
@@ -118,7 +123,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     embeddingGradients: fields.oneOf('embeddingGradients', ['dense', 'rows']) ?? 'dense',
     masterWeights: fields.oneOf('masterWeights', ['device', 'host', 'none']) ?? 'device',
     lora: fields.section('lora', readLora),
-    prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
+    prompts: prompts ?? {},
     evaluation: fields.section('evaluation', (held) =>
       readEvaluation(held, {
         columns: named,

@@ -231,6 +231,14 @@ function readWindows(
       ['windows', 'windowOverlap'],
       'is for a task, and the loss is measured alone: leave it out',
     );
+  const given = fields.raw('windows');
+  if (typeof given === 'object')
+    throw refuse(
+      fields.at('windows'),
+      given,
+      'true or false',
+      ' The overlap is a setting of its own: windowOverlap.',
+    );
   const windows = fields.boolean('windows');
   if (windows !== true)
     refuseBeside(

@@ -36,8 +36,11 @@ async function findCheckpoint({
   if (!existsSync(modelFolder(output))) return typeof resume === 'string' ? resolve(resume) : null;
   throw new GradCacheError(
     'INPUT',
-    `${output} already holds the model of an earlier run${resume === true ? ', but no checkpoint to resume it from' : ''}. Give another ` +
-      `output folder, or start a new run from ${modelFolder(output)}.`,
+    `${output} already holds the model of an earlier run` +
+      (resume === true
+        ? ', but no checkpoint to resume it from: it wrote none (checkpoint, --checkpoint-every)'
+        : '') +
+      `. Give another output folder, or start a new run from ${modelFolder(output)}.`,
   );
 }
 

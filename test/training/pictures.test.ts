@@ -404,6 +404,7 @@ test('settings that pictures do not take are refused, and so is a model without 
     [{ maxLength: 5 }, /maxLength is for models of texts/],
     [{ embeddingGradients: 'rows' }, /embeddingGradients is for models of texts/],
     [{ prompts: { caption: 'x' } }, /prompts is for models of texts/],
+    [{ prompts: { anchor: 'x' } }, /prompts is for models of texts/],
     [
       { data: undefined, datasets: [{ data: config.data as string, prompts: { caption: 'x' } }] },
       /datasets\[0\]\.prompts is for models of texts/,

@@ -140,7 +140,7 @@ test('a finished model is not overwritten by a new run', async (t) => {
     await assert.rejects(record({ ...config, steps: 1, resume }), {
       code: 'INPUT',
       message: resume
-        ? /the model of an earlier run, but no checkpoint to resume it from/
+        ? /the model of an earlier run, but no checkpoint to resume it from: .*--checkpoint-every\)\. Give another/
         : /already holds the model of an earlier run\. Give another/,
     });
   }
