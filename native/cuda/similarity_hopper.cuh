@@ -175,6 +175,18 @@ __device__ __forceinline__ void multiply(float (&d)[128], uint64_t a, uint64_t b
 #undef GRADCACHE_OUT128
 #undef GRADCACHE_MULTIPLY
 
+// Starts the products of a stage, kDepth numbers of each row; `add`: to what is there.
+template <class Half>
+__device__ __forceinline__ void multiplyStage(float (&numbers)[128], uint32_t stage, int warpgroup,
+                                              bool add) {
+  const uint64_t a = describe(stage + warpgroup * (kRowBytes / kWarpgroups)), b = describe(stage + kRowBytes);
+  beginProducts();
+#pragma unroll
+  for (int part = 0; part < kDepth / 16; ++part)
+    multiply<Half>(numbers, a + part * 2, b + part * 2, add || part > 0);
+  commitProducts();
+}
+
 // ---- the loop
 
 template <int kCount>
@@ -260,14 +272,7 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
       uint32_t before = 0;
       for (int k = 0; k < blocks; ++k) {
         waitBarrier(barriers.full + ring.slot * 8, ring.phase);
-        const uint32_t stage = operands + ring.slot * kStageBytes;
-        const uint64_t a = describe(stage + warpgroup * (kRowBytes / kWarpgroups)),
-                       b = describe(stage + kRowBytes);
-        beginProducts();
-#pragma unroll
-        for (int part = 0; part < kDepth / 16; ++part)
-          multiply<Half>(numbers, a + part * 2, b + part * 2, k > 0 || part > 0);
-        commitProducts();
+        multiplyStage<Half>(numbers, operands + ring.slot * kStageBytes, warpgroup, k > 0);
         if (k > 0) {
           waitForProducts<1>();
           if (lane < kCluster) arriveAt(barriers.empty + before * 8, lane);
@@ -293,6 +298,8 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
 // A matrix of half-precision numbers, `boxRows` x `boxColumns` of which are copied at a time.
 cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* data, int64_t rows,
                            int64_t columns, int64_t stride, uint32_t boxRows, uint32_t boxColumns);
+// The rows and the columns of scores, as bringOperands takes them.
+cudaError_t describeOperands(CUtensorMap* rows, CUtensorMap* columns, const GradcacheScores& s);
 // Clusters of two blocks of `kernel` that the current device runs at the same time. Lets the kernel use its
 // memory.
 cudaError_t residentClusters(const void* kernel, size_t sharedBytes, int* clusters);

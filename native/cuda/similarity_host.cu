@@ -121,6 +121,14 @@ cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* dat
   return code == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+cudaError_t describeOperands(CUtensorMap* rows, CUtensorMap* columns, const GradcacheScores& s) {
+  if (cudaError_t code =
+          describeMatrix(rows, s.type, s.rows, s.rowCount, s.width, s.rowStride, kTileRows, kDepth))
+    return code;
+  return describeMatrix(columns, s.type, s.columns, s.columnCount, s.width, s.columnStride, kHalfColumns,
+                        kDepth);
+}
+
 cudaError_t residentClusters(const void* kernel, size_t sharedBytes, int* clusters) {
   int device = 0;
   if (cudaError_t code = cudaGetDevice(&device)) return code;

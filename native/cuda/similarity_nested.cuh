@@ -112,14 +112,7 @@ __device__ __forceinline__ void forEachLength(const CUtensorMap* rows, const CUt
           takeTurn(warpgroup);
           do {
             waitBarrier(barriers.full + ring.slot * 8, ring.phase);
-            const uint32_t stage = operands + ring.slot * kStageBytes;
-            const uint64_t a = describe(stage + warpgroup * (kRowBytes / kWarpgroups)),
-                           b = describe(stage + kRowBytes);
-            beginProducts();
-#pragma unroll
-            for (int part = 0; part < kDepth / 16; ++part)
-              multiply<Half>(numbers, a + part * 2, b + part * 2, k > 0 || part > 0);
-            commitProducts();
+            multiplyStage<Half>(numbers, operands + ring.slot * kStageBytes, warpgroup, k > 0);
             waitForProducts<1>();
             if (k > from && lane < kCluster) arriveAt(barriers.empty + before * 8, lane);
             before = ring.slot;
@@ -135,6 +128,30 @@ __device__ __forceinline__ void forEachLength(const CUtensorMap* rows, const CUt
     }
   }
   syncCluster();
+}
+
+// Puts a fragment's sums over a warp's 16 rows, `v` (acrossRows), where the warps of a warpgroup meet: [4,
+// kTileColumns].
+__device__ __forceinline__ void bringSums(float (&v)[16], int warp, int lane, int across, float* meeting) {
+  acrossRows(v, [](float a, float b) { return a + b; });
+  *reinterpret_cast<float2*>(meeting + warp * kTileColumns + across * kFragmentColumns + lane * 2) =
+      float2{v[0], v[1]};
+}
+// Waits for all four, and writes the sums over 64 rows of the tile's columns.
+__device__ __forceinline__ void writeSums(const float* meeting, int warpgroup, int member, float* target) {
+  syncNamed(kWarpgroupBarrier + warpgroup, 128);
+#pragma unroll
+  for (int c = member; c < kTileColumns; c += 128) {
+    float sum = meeting[c];
+#pragma unroll
+    for (int w = 1; w < 4; ++w) sum += meeting[w * kTileColumns + c];
+    target[c] = sum;
+  }
+}
+// The sum over the four lanes that have a row.
+__device__ __forceinline__ float overRow(float sum) {
+  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+  return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
 }
 
 #endif

@@ -79,18 +79,12 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void nestedStatistics(
             v[2 * k] = powers[0] + powers[2];
             v[2 * k + 1] = powers[1] + powers[3];
           }
-          if (kWithColumns) {
-            acrossRows(v, [](float a, float b) { return a + b; });
-            *reinterpret_cast<float2*>(meeting + warp * kTileColumns + across * kFragmentColumns + lane * 2) =
-                float2{v[0], v[1]};
-          }
+          if (kWithColumns) hopper::bringSums(v, warp, lane, across, meeting);
         }
         const bool newRows = walk.column == walk.columnBegin, lastRows = walk.column + 1 == walk.columnEnd;
 #pragma unroll
         for (int low = 0; low < 2; ++low) {
-          float sum = sums[low];
-          sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-          sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+          const float sum = hopper::overRow(sums[low]);
           if (lane % 4 == 0) {
             float& kept = rowSums[length * kTileRows + tile.rowOf(0) % kTileRows + low * 8];
             kept = newRows ? sum : kept + sum;
@@ -100,16 +94,9 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void nestedStatistics(
           }
         }
         if (kWithColumns) {
-          hopper::syncNamed(hopper::kWarpgroupBarrier + warpgroup, 128);
           const int64_t part = (walk.group * hopper::kCluster + rank) * hopper::kWarpgroups + warpgroup;
-          float* const target = of.columns + (part * lengths.count + length) * of.columnStride + tile.column;
-#pragma unroll
-          for (int c = member; c < kTileColumns; c += 128) {
-            float sum = meeting[c];
-#pragma unroll
-            for (int w = 1; w < 4; ++w) sum += meeting[w * kTileColumns + c];
-            target[c] = sum;
-          }
+          hopper::writeSums(meeting, warpgroup, member,
+                            of.columns + (part * lengths.count + length) * of.columnStride + tile.column);
         }
       });
 #endif
@@ -170,11 +157,7 @@ template <class Half, bool kWithColumns>
 cudaError_t sweep(const GradcacheScores& s, const Plan& plan, const Scores& scores, const Lengths& lengths,
                   const NestedStatistics& of) {
   CUtensorMap rows, columns;
-  cudaError_t code = hopper::describeMatrix(&rows, s.type, s.rows, s.rowCount, s.width, s.rowStride,
-                                            kTileRows, hopper::kDepth);
-  if (code == cudaSuccess)
-    code = hopper::describeMatrix(&columns, s.type, s.columns, s.columnCount, s.width, s.columnStride,
-                                  hopper::kHalfColumns, hopper::kDepth);
+  cudaError_t code = hopper::describeOperands(&rows, &columns, s);
   const auto kernel = &nestedStatistics<Half, kWithColumns>;
   if (code == cudaSuccess) code = allowSharedMemory(reinterpret_cast<const void*>(kernel), kStatisticsBytes);
   if (code != cudaSuccess) return code;

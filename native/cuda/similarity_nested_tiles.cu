@@ -147,25 +147,14 @@ struct NestedLane {
       uint32_t packed[16];
       make<true>(numbers + across * kFragmentNumbers, columns, across, packed, turns, v);
       put(packed, across);
-      acrossRows(v, [](float a, float b) { return a + b; });
-      *reinterpret_cast<float2*>(meeting + warp * kTileColumns + across * kFragmentColumns + lane * 2) =
-          float2{v[0], v[1]};
+      hopper::bringSums(v, warp, lane, across, meeting);
     }
 #pragma unroll
     for (int low = 0; low < 2; ++low) {
-      float sum = turns[low];
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      const float sum = hopper::overRow(turns[low]);
       if (lane % 4 == 0) rowTurns[low * 8] = sum;
     }
-    hopper::syncNamed(hopper::kWarpgroupBarrier + warpgroup, 128);
-#pragma unroll
-    for (int c = member; c < kTileColumns; c += 128) {
-      float sum = meeting[c];
-#pragma unroll
-      for (int w = 1; w < 4; ++w) sum += meeting[w * kTileColumns + c];
-      columnTurns[c] = sum;
-    }
+    hopper::writeSums(meeting, warpgroup, member, columnTurns);
   }
 };
 
@@ -325,11 +314,7 @@ cudaError_t makeTiles(const GradcacheScores& s, const GradcacheLengths& l, const
   of.tileRows = static_cast<int>(of.rowStride);
   of.joined = l.joined;
   CUtensorMap rows, columns, tiles;
-  cudaError_t code = hopper::describeMatrix(&rows, s.type, s.rows, s.rowCount, s.width, s.rowStride,
-                                            kTileRows, hopper::kDepth);
-  if (code == cudaSuccess)
-    code = hopper::describeMatrix(&columns, s.type, s.columns, s.columnCount, s.width, s.columnStride,
-                                  hopper::kHalfColumns, hopper::kDepth);
+  cudaError_t code = hopper::describeOperands(&rows, &columns, s);
   // Columns up to a whole piece of the copy engine are written, as zeros.
   if (code == cudaSuccess)
     code = hopper::describeMatrix(&tiles, s.type, n.tiles, l.count * of.rowStride,

@@ -190,11 +190,7 @@ cudaError_t sweep(const GradcacheScores& s, const Plan& plan, const Scores& scor
   const int items = plan.walk.groups * plan.walk.ranges, units = std::min(items, plan.units);
   if (plan.hopper) {
     CUtensorMap rows, columns;
-    cudaError_t code = hopper::describeMatrix(&rows, s.type, s.rows, s.rowCount, s.width, s.rowStride,
-                                              kTileRows, hopper::kDepth);
-    if (code == cudaSuccess)
-      code = hopper::describeMatrix(&columns, s.type, s.columns, s.columnCount, s.width, s.columnStride,
-                                    hopper::kHalfColumns, hopper::kDepth);
+    cudaError_t code = hopper::describeOperands(&rows, &columns, s);
     constexpr size_t bytes = hopperBytes<kBounded, kWithColumns>();
     const auto kernel = &hopperStatistics<Half, kBounded, kWithColumns>;
     if (code == cudaSuccess) code = allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes);

@@ -210,12 +210,7 @@ cudaError_t launchTiles(const GradcacheScores& s, const Scores& scores, const Ma
     int clusters = 0;
     cudaError_t code = allowSharedMemory(address, kHopperTileBytes);
     if (code == cudaSuccess) code = hopper::residentClusters(address, kHopperTileBytes, &clusters);
-    if (code == cudaSuccess)
-      code = hopper::describeMatrix(&rows, s.type, s.rows, s.rowCount, s.width, s.rowStride, kTileRows,
-                                    hopper::kDepth);
-    if (code == cudaSuccess)
-      code = hopper::describeMatrix(&columns, s.type, s.columns, s.columnCount, s.width, s.columnStride,
-                                    hopper::kHalfColumns, hopper::kDepth);
+    if (code == cudaSuccess) code = hopper::describeOperands(&rows, &columns, s);
     if (code == cudaSuccess)
       code = hopper::describeMatrix(&whole, s.type, target.whole, s.rowCount, s.columnCount, target.stride,
                                     kFragmentRows, kFragmentColumns);

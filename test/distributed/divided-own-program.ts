@@ -22,6 +22,7 @@ import type { StoredTensor } from '../../lib/safetensors/safetensors.js';
 import { collectGarbage } from '../collect-garbage.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tokens } from '../exactness/support.js';
+import { runParts } from './run-parts.js';
 
 const ranks = (await Ranks.join({ timeout: 60 }))!;
 const tokenizer = await smallTokenizer(97, { specialTokens: false });
@@ -291,13 +292,4 @@ const PARTS: Readonly<Record<string, () => Promise<unknown>>> = {
   otherRows,
 };
 
-try {
-  const found: Record<string, unknown> = {};
-  for (const [name, run] of Object.entries(PARTS)) found[name] = await run();
-  console.log(JSON.stringify(found));
-} catch (error) {
-  ranks.fail(error);
-  throw error;
-} finally {
-  await ranks.close();
-}
+await runParts(ranks, PARTS);

@@ -18,6 +18,7 @@ import {
 import { DividedUpdate } from '../../lib/optim/divided-update.js';
 import { collectGarbage } from '../collect-garbage.js';
 import { textEncoder, tokens, type Precision } from '../exactness/support.js';
+import { runParts } from './run-parts.js';
 
 const ranks = (await Ranks.join({ timeout: 60, device: process.env.DEVICE ?? 'cpu' }))!;
 
@@ -306,13 +307,4 @@ const PARTS: Readonly<Record<string, () => Promise<unknown>>> = {
   torn,
 };
 
-try {
-  const found: Record<string, unknown> = {};
-  for (const [name, part] of Object.entries(PARTS)) found[name] = await part();
-  console.log(JSON.stringify(found));
-} catch (error) {
-  ranks.fail(error);
-  throw error;
-} finally {
-  await ranks.close();
-}
+await runParts(ranks, PARTS);

@@ -17,6 +17,7 @@ import { lossShare } from '../../lib/step/loss-share.js';
 import type { GradCacheError } from '../../lib/errors.js';
 import { collectGarbage } from '../collect-garbage.js';
 import { splitCases, type Rows, type SplitCase } from '../exactness/split-losses.js';
+import { runParts } from './run-parts.js';
 
 const ranks = (await Ranks.join({ timeout: 30, device: process.env.DEVICE ?? 'cpu' }))!;
 const { device } = ranks;
@@ -236,13 +237,4 @@ const PARTS: Readonly<Record<string, () => Promise<unknown>>> = {
   next: () => failure(() => step('ring', infoNCE(), 8, 4)),
 };
 
-try {
-  const found: Record<string, unknown> = {};
-  for (const [name, part] of Object.entries(PARTS)) found[name] = await part();
-  console.log(JSON.stringify(found));
-} catch (error) {
-  ranks.fail(error);
-  throw error;
-} finally {
-  await ranks.close();
-}
+await runParts(ranks, PARTS);
