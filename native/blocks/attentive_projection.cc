@@ -98,7 +98,8 @@ at::Tensor AttentiveProjection::backward(const at::Tensor& du, const at::Tensor&
   auto kept = std::any_cast<Kept>(std::move(tape));
   const DropoutKey key = dropout_.key(pass);
   kernels::NormGradients norm = norm_.backward(kernels::dropout(output_.inputGradient(du, pass), key),
-                                               std::exchange(kept.norm, {}), {}, {}, pass);
+                                               std::exchange(kept.norm, {}), {}, {}, pass,
+                                               /*dsum=*/{}, kernels::Output::kAgain);
   output_.addWeightGradient(du, kernels::dropout(norm.y, key), pass);
   norm.y.reset();
   at::Tensor dz = norm.sum;

@@ -19,11 +19,13 @@ class FinalNorm final : public Block {
       : width_(width), norm_(builder.parameters, name, width, style), dropout_(builder.dropout(dropout)) {}
 
   Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override {
-    kernels::Norm norm = norm_.forward(x.rows, {}, {}, {}, pass, /*save=*/tape != nullptr);
+    kernels::Norm norm = norm_.forward(x, pass, /*save=*/tape != nullptr);
     at::Tensor y = kernels::dropout(std::exchange(norm.y, {}), dropout_.key(pass));
     if (tape != nullptr) *tape = std::move(norm);
     return {std::move(y)};
   }
+
+  bool addsBranch() const override { return true; }
 
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override {
     return norm_

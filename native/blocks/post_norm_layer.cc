@@ -80,14 +80,14 @@ at::Tensor PostNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& 
   kernels::NormGradients output = outputNorm_.backward(dy, tape.outputNorm, outputDropout_.key(pass),
                                                        feedForward_.outputBiasGradient(pass), pass);
   tape.outputNorm = {};
-  output.y.reset();
   FeedForward::Gradient dup = feedForward_.backward(output.x, std::exchange(tape.feedForward, {}), pass);
   output.x.reset();
 
   // The feed-forward's input gradient and the residual's meet here.
   const at::Tensor dmiddle = feedForward_.addInputGradient(std::move(output.sum), dup, pass);
   kernels::NormGradients middle = attentionNorm_.backward(
-      dmiddle, tape.attentionNorm, attentionDropout_.key(pass), attention_.outputBiasGradient(pass), pass);
+      dmiddle, tape.attentionNorm, attentionDropout_.key(pass), attention_.outputBiasGradient(pass), pass,
+      /*dsum=*/{}, kernels::Output::kAgain);
   tape.attentionNorm = {};
   feedForward_.addProductGradient(dup, middle.y, pass);
   dup = {};

@@ -1,5 +1,6 @@
 #include "blocks/pre_norm_layer.h"
 
+#include <memory>
 #include <utility>
 
 #include "kernels/dropout/dropout.h"
@@ -14,7 +15,8 @@ struct LayerTape {
   Stream input;
   kernels::Norm attentionNorm;  // without y and sum, which is the input
   SelfAttention::Tape attention;
-  kernels::Norm attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm;  // without y
+  kernels::Norm feedForwardNorm;                                              // without y
+  std::shared_ptr<kernels::Norm> attentionOutputNorm, feedForwardOutputNorm;  // of the branches
   FeedForward::Tape feedForward;
 };
 
@@ -42,37 +44,37 @@ PreNormLayer::PreNormLayer(const Names& names, const Options& options, Builder& 
 Stream PreNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
   const bool save = tape != nullptr;
   LayerTape kept;
+  const auto branch = [&](at::Tensor rows, at::Tensor bias, const std::optional<Normalization>& norm,
+                          const Dropout& dropout, std::shared_ptr<kernels::Norm>& normed) {
+    Branch result{std::move(rows), std::move(bias), std::nullopt, dropout.key(pass)};
+    if (!norm) return result;
+    result.norm = norm->weights(pass);
+    if (save) result.normed = normed = std::make_shared<kernels::Norm>();
+    return result;
+  };
+  Stream input = x;
   at::Tensor in = x.rows;
   if (attentionNorm_) {
-    kept.attentionNorm = attentionNorm_->forward(x.rows, {}, {}, {}, pass, save);
+    kept.attentionNorm = attentionNorm_->forward(x, pass, save);
     in = std::exchange(kept.attentionNorm.y, {});
+    if (x.branch) input = {kept.attentionNorm.sum};
     kept.attentionNorm.sum.reset();
   }
   at::Tensor attended = attention_.forward(in, pass, save ? &kept.attention : nullptr);
   in.reset();
-  at::Tensor bias = attention_.outputBias(pass);
-  if (attentionOutputNorm_) {
-    kept.attentionOutputNorm = attentionOutputNorm_->forward(attended, bias, {}, {}, pass, save);
-    attended = std::exchange(kept.attentionOutputNorm.y, {});
-    bias.reset();
-  }
-  kernels::Norm middle =
-      feedForwardNorm_.forward(attended, bias, x.rows, attentionDropout_.key(pass), pass, /*save=*/true);
-  attended.reset();
-  at::Tensor y = feedForward_.forward(std::exchange(middle.y, {}), pass, save ? &kept.feedForward : nullptr);
-  bias = feedForward_.outputBias(pass);
-  if (feedForwardOutputNorm_) {
-    kept.feedForwardOutputNorm = feedForwardOutputNorm_->forward(y, bias, {}, {}, pass, save);
-    y = std::exchange(kept.feedForwardOutputNorm.y, {});
-  } else if (bias.defined()) {
-    y.add_(bias);
-  }
-  y = kernels::dropout(y, feedForwardDropout_.key(pass)).add_(middle.sum);
-  if (!save) return {std::move(y)};
-  kept.input = x.kept();
+  kernels::Norm middle = branch(std::move(attended), attention_.outputBias(pass), attentionOutputNorm_,
+                                attentionDropout_, kept.attentionOutputNorm)
+                             .addedAndNormed(input.rows, feedForwardNorm_.weights(pass), save);
+  at::Tensor fed =
+      feedForward_.forward(std::exchange(middle.y, {}), pass, save ? &kept.feedForward : nullptr);
+  Stream y{middle.sum};
+  y.branch = branch(std::move(fed), feedForward_.outputBias(pass), feedForwardOutputNorm_,
+                    feedForwardDropout_, kept.feedForwardOutputNorm);
+  if (!save) return y;
+  kept.input = input.kept();
   kept.feedForwardNorm = std::move(middle);
   *tape = std::move(kept);
-  return {std::move(y)};
+  return y;
 }
 
 at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& pass) const {
@@ -81,7 +83,7 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
   const at::Tensor fedBias = feedForward_.outputBiasGradient(pass);
   if (feedForwardOutputNorm_) {
     dfed = feedForwardOutputNorm_
-               ->backward(dfed, std::exchange(tape.feedForwardOutputNorm, {}), {}, fedBias, pass)
+               ->backward(dfed, *std::exchange(tape.feedForwardOutputNorm, {}), {}, fedBias, pass)
                .x;
   } else if (fedBias.defined()) {
     kernels::addColumnSum(fedBias, dfed);
@@ -92,15 +94,16 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
   // The gradient of the middle sum: through the feed-forward's norm, and around it.
   at::Tensor dnormed = feedForward_.addInputGradient({}, dup, pass);
   const at::Tensor attendedBias = attention_.outputBiasGradient(pass);
-  kernels::NormGradients middle =
-      feedForwardNorm_.backward(dnormed, std::exchange(tape.feedForwardNorm, {}), attentionDropout_.key(pass),
-                                attentionOutputNorm_ ? at::Tensor() : attendedBias, pass, dy);
+  kernels::NormGradients middle = feedForwardNorm_.backward(
+      dnormed, std::exchange(tape.feedForwardNorm, {}), attentionDropout_.key(pass),
+      attentionOutputNorm_ ? at::Tensor() : attendedBias, pass, dy, kernels::Output::kAgain);
   feedForward_.addProductGradient(std::exchange(dup, {}), std::exchange(middle.y, {}), pass);
   at::Tensor dattended = std::exchange(middle.x, {});
   if (attentionOutputNorm_)
-    dattended = attentionOutputNorm_
-                    ->backward(dattended, std::exchange(tape.attentionOutputNorm, {}), {}, attendedBias, pass)
-                    .x;
+    dattended =
+        attentionOutputNorm_
+            ->backward(dattended, *std::exchange(tape.attentionOutputNorm, {}), {}, attendedBias, pass)
+            .x;
   SelfAttention::Gradient dqkv = attention_.backward(dattended, std::exchange(tape.attention, {}), pass);
   dattended.reset();
   const at::Tensor x = tape.input.recalled();
@@ -111,8 +114,8 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
   }
   tape.attentionNorm.sum = x;
   dnormed = attention_.addInputGradient({}, dqkv, pass);
-  const kernels::NormGradients first =
-      attentionNorm_->backward(dnormed, tape.attentionNorm, {}, {}, pass, middle.sum);
+  const kernels::NormGradients first = attentionNorm_->backward(dnormed, tape.attentionNorm, {}, {}, pass,
+                                                                middle.sum, kernels::Output::kAgain);
   attention_.addProductGradient(dqkv, first.y, pass);
   return first.sum;
 }

@@ -27,7 +27,7 @@ int gradcache_embedding_forward(const GradcacheRows* rows, const void* words, co
     a.rstd = rstd;
     a.epsilon = epsilon;
     a.key = key;
-    return normForward<T, true>(*rows, a, static_cast<cudaStream_t>(rows->stream));
+    return normForward<T, Summed::kEmbedding>(*rows, a, static_cast<cudaStream_t>(rows->stream));
   });
 }
 

@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 11
+#define GRADCACHE_CUDA_ABI 12
 
 #ifdef __cplusplus
 extern "C" {
@@ -65,6 +65,20 @@ int gradcache_dropout(const GradcacheRows* rows, const void* x, const int64_t* n
 int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual,
                            const void* scale, const void* shift, int rootSquare, float offset, float epsilon,
                            gradcache::DropoutKey key, void* y, void* sum, float* mean, float* rstd);
+
+/* Two norms of one kind with a sum between them: of a branch, and of what it is added to. */
+typedef struct {
+  const void *x, *bias, *residual;                     /* [tokens, width]; bias [width] may be null */
+  const void *innerScale, *innerShift, *scale, *shift; /* [width]; shifts may be null */
+  int rootSquare;
+  float offset, epsilon;
+} GradcacheSandwich;
+/* innerSum = x + bias, sum = residual + dropout(norm(innerSum) * (innerScale + offset) + innerShift), y =
+ * norm(sum) * (scale + offset) + shift, to the bits of two calls of gradcache_norm_forward. All results but y
+ * may be null. */
+int gradcache_sandwich_norm_forward(const GradcacheRows* rows, const GradcacheSandwich* s,
+                                    gradcache::DropoutKey key, void* y, void* sum, float* mean, float* rstd,
+                                    void* innerSum, float* innerMean, float* innerRstd);
 
 /* dsum = dL/d(residual + dropout(x + bias)), with `beside` [tokens, width] added where it is not null; dx =
  * dL/dx (may be null or equal to dsum where the key drops nothing); y is the forward's output again (may be

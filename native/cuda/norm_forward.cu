@@ -25,6 +25,6 @@ int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void*
     a.offset = offset;
     a.epsilon = epsilon;
     a.key = key;
-    return normForward<T, false>(*rows, a, static_cast<cudaStream_t>(rows->stream));
+    return normForward<T, Summed::kBranch>(*rows, a, static_cast<cudaStream_t>(rows->stream));
   });
 }

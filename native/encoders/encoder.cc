@@ -117,13 +117,21 @@ Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode 
   for (size_t k = 0; k < blocks_.size(); ++k) {
     const BuiltBlock& built = blocks_[k];
     const std::shared_ptr<const Block>& block = built.block;
+    const bool read = inner && next != inner_.end() && *next == k;
+    // A head reads the rows themselves.
+    const bool left = !read && k + 1 < blocks_.size() && blocks_[k + 1].block->addsBranch();
+    const auto forward = [&](Tape* tape) {
+      stream = block->forward(stream, *pass, tape);
+      if (!left) stream = stream.added();
+    };
     if (!graph || !built.trained) {
-      stream = block->forward(stream, *pass, nullptr);
+      forward(nullptr);
       x = stream.rows;
     } else {
       auto tape = std::make_shared<Tape>();
-      stream = block->forward(stream, *pass, tape.get());
-      // The stream has no graph, so a block may keep its input and its output.
+      forward(tape.get());
+      // The stream has no graph, so a block may keep its input and its output. While a branch is to be added,
+      // x stands for the sum in the graph, and nobody reads its numbers.
       x = record(stream.rows.detach(), x,
                  [pass, block, tape, progress = progress_, final = finalBehind(k)](const at::Tensor& dy) {
                    pass->requireSameWeights();
@@ -132,7 +140,7 @@ Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode 
                    return dx;
                  });
     }
-    if (!inner || next == inner_.end() || *next != k) continue;
+    if (!read) continue;
     // At once: without a tape the next block may write over its input.
     representations.push_back(head_->forward(x, pass, graph).rows);
     ++next;

@@ -5,7 +5,9 @@
 
 #include <any>
 #include <functional>
+#include <optional>
 
+#include "model/branch.h"
 #include "model/pass.h"
 
 namespace gradcache {
@@ -16,10 +18,14 @@ struct Stream {
   // Computes the rows again from what the previous block keeps anyway. Null: a block that needs the rows in
   // its backward must keep them.
   std::function<at::Tensor()> again{};
+  // What is still to be added to the rows. Only a block that adds branches meets it.
+  std::optional<Branch> branch{};
 
   // For a tape: without the rows if they can be computed again.
   Stream kept() const { return again ? Stream{{}, again} : *this; }
   at::Tensor recalled() const { return again ? again() : rows; }
+  // The same without a branch.
+  Stream added() const { return branch ? Stream{branch->addedTo(rows)} : *this; }
 };
 
 // What a block's backward needs of its forward: the block's own struct.
@@ -36,6 +42,8 @@ class Block {
   // The first block gets an empty stream and starts from the pass's tokens. `tape` is null if no backward
   // follows.
   virtual Stream forward(const Stream& x, const Pass& pass, Tape* tape) const = 0;
+  // Whether forward adds a branch of its stream, because it begins with a norm.
+  virtual bool addsBranch() const { return false; }
   // dL/d(x.rows), undefined for the first block; adds to the gradients of the block's parameters.
   virtual at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const = 0;
   // Bytes of a tape, including the block's output if it cannot be computed again.

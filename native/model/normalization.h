@@ -39,12 +39,20 @@ class Normalization {
                         const DropoutKey& key, const Pass& pass, bool save) const {
     return kernels::norm(x, bias, residual, weights(pass), key, save);
   }
+  // Of a stream's rows, which are the result's `sum`, with what is still to be added to them.
+  kernels::Norm forward(const Stream& x, const Pass& pass, bool save) const {
+    if (x.branch) return x.branch->addedAndNormed(x.rows, weights(pass), save);
+    kernels::Norm norm = forward(x.rows, {}, {}, {}, pass, save);
+    norm.sum = x.rows;
+    return norm;
+  }
   // `dsum` is what reaches the sum beside the norm; undefined: nothing.
   kernels::NormGradients backward(const at::Tensor& dy, const kernels::Norm& saved, const DropoutKey& key,
                                   const at::Tensor& biasGradient, const Pass& pass,
-                                  const at::Tensor& dsum = {}) const {
+                                  const at::Tensor& dsum = {},
+                                  kernels::Output output = kernels::Output::kNone) const {
     return kernels::normBackward(dy, dsum, saved, weights(pass), key, scaleGradient(pass),
-                                 shiftGradient(pass), biasGradient);
+                                 shiftGradient(pass), biasGradient, output);
   }
   // The output of a forward that was saved: computing it again costs less than keeping it.
   Stream stream(at::Tensor y, const kernels::Norm& saved, const Pass& pass) const {

@@ -9,6 +9,7 @@
   X(gradcache_cuda_device, device) \
   X(gradcache_dropout, dropout) \
   X(gradcache_norm_forward, normForward) \
+  X(gradcache_sandwich_norm_forward, sandwichNormForward) \
   X(gradcache_norm_backward_scratch, normBackwardScratch) \
   X(gradcache_norm_backward, normBackward) \
   X(gradcache_embedding_forward, embeddingForward) \

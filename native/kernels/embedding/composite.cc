@@ -18,7 +18,7 @@ at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeig
                          const DropoutKey& key, const at::Tensor& scaleGradient,
                          const at::Tensor& shiftGradient, const at::Tensor& typeGradient) {
   at::Tensor dsum = kernels::normBackward(kernels::dropout(dy, key), {}, saved, weights, {}, scaleGradient,
-                                          shiftGradient, {})
+                                          shiftGradient, {}, Output::kNone)
                         .sum;
   if (typeGradient.defined()) kernels::addColumnSum(typeGradient, dsum);
   return dsum;

@@ -34,7 +34,7 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output) {
   const bool layer = weights.kind == NormKind::kLayer;
   const at::ScalarType type = statisticsType(dy);
   const at::Tensor rstd = saved.rstd.to(type).view({-1, 1});
@@ -53,6 +53,7 @@ NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const N
   all = all.to(dy.scalar_type());
   at::Tensor dx = key.active() ? kernels::dropout(all, key) : all;
   if (biasGradient.defined()) addColumnSum(biasGradient, dx);
+  if (output == Output::kNone) return {all, dx, {}};
   at::Tensor y = normalized.mul(scale);
   if (weights.shift.defined()) y = y.add(weights.shift.to(type));
   return {all, dx, y.to(dy.scalar_type())};

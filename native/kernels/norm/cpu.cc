@@ -100,17 +100,19 @@ GRADCACHE_INLINE void backwardRows(const BackwardArguments<T>& a, int64_t begin,
     }
     first = a.layer ? first / static_cast<T>(width) : T(0);
     second /= static_cast<T>(width);
-    T *dsum = a.dsum + t * width, *y = a.y + t * width;
+    T* dsum = a.dsum + t * width;
     for (int64_t c = 0; c < width; ++c) {
       const T n = normalized[c];
       scaleSum[c] += dy[c] * n;
       shiftSum[c] += dy[c];
-      const T scale = a.scale[c] + a.offset;
-      dsum[c] = rstd * (dy[c] * scale - first - n * second);
-      y[c] = n * scale;
+      dsum[c] = rstd * (dy[c] * (a.scale[c] + a.offset) - first - n * second);
     }
-    if (a.shift) {
-      for (int64_t c = 0; c < width; ++c) y[c] += a.shift[c];
+    if (a.y) {
+      T* y = a.y + t * width;
+      for (int64_t c = 0; c < width; ++c) y[c] = normalized[c] * (a.scale[c] + a.offset);
+      if (a.shift) {
+        for (int64_t c = 0; c < width; ++c) y[c] += a.shift[c];
+      }
     }
     if (a.beside) {
       const T* beside = a.beside + t * width;
@@ -186,12 +188,12 @@ Norm forward(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& resi
 template <class T>
 NormGradients backward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                        const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                       const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+                       const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output) {
   const int64_t tokens = dy.size(0), width = dy.size(1);
   NormGradients result;
   result.sum = at::empty_like(dy);
   result.x = key.active() ? at::empty_like(dy) : result.sum;
-  result.y = at::empty_like(dy);
+  if (output == Output::kAgain) result.y = at::empty_like(dy);
   const at::Tensor beside = dsum.defined() ? dsum.contiguous() : dsum;
   BackwardArguments<T> a{dy.const_data_ptr<T>(),
                          dataOrNull<T>(beside),
@@ -202,7 +204,7 @@ NormGradients backward(const at::Tensor& dy, const at::Tensor& dsum, const Norm&
                          dataOrNull<T>(weights.shift),
                          result.sum.mutable_data_ptr<T>(),
                          result.x.mutable_data_ptr<T>(),
-                         result.y.mutable_data_ptr<T>(),
+                         writableOrNull<T>(result.y),
                          width,
                          static_cast<T>(weights.offset),
                          weights.kind == NormKind::kLayer,
@@ -227,11 +229,12 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output) {
   at::Tensor rows = dy.contiguous();
-  return dy.scalar_type() == at::kFloat
-             ? backward<float>(rows, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
-             : backward<double>(rows, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
+  return dy.scalar_type() == at::kFloat ? backward<float>(rows, dsum, saved, weights, key, scaleGradient,
+                                                          shiftGradient, biasGradient, output)
+                                        : backward<double>(rows, dsum, saved, weights, key, scaleGradient,
+                                                           shiftGradient, biasGradient, output);
 }
 
 }  // namespace gradcache::kernels::cpu

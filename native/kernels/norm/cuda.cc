@@ -35,14 +35,50 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
   return result;
 }
 
+SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
+                          const NormWeights& inner, const NormWeights& outer, const DropoutKey& key,
+                          bool save) {
+  const auto emptyStatistics = [&](Norm& norm) {
+    const at::TensorOptions options = x.options().dtype(at::kFloat);
+    if (outer.kind != NormKind::kRootSquare) norm.mean = at::empty({x.size(0)}, options);
+    norm.rstd = at::empty({x.size(0)}, options);
+  };
+  SandwichNorm result;
+  result.outer.y = at::empty_like(x);
+  result.outer.sum = at::empty_like(x);
+  if (save) {
+    emptyStatistics(result.inner);
+    emptyStatistics(result.outer);
+    if (bias.defined()) result.inner.sum = at::empty_like(x);
+  }
+  const GradcacheRows rows = describe(x);
+  const GradcacheSandwich sandwich{input(x),
+                                   input(bias),
+                                   input(residual),
+                                   input(inner.scale),
+                                   input(inner.shift),
+                                   input(outer.scale),
+                                   input(outer.shift),
+                                   outer.kind == NormKind::kRootSquare,
+                                   static_cast<float>(outer.offset),
+                                   static_cast<float>(outer.epsilon)};
+  check(library().sandwichNormForward(&rows, &sandwich, key, output(result.outer.y), output(result.outer.sum),
+                                      floats(result.outer.mean), floats(result.outer.rstd),
+                                      output(result.inner.sum), floats(result.inner.mean),
+                                      floats(result.inner.rstd)),
+        "sandwich norm");
+  if (save && !bias.defined()) result.inner.sum = x;
+  return result;
+}
+
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output again) {
   at::Tensor gradient = dy.contiguous();
   NormGradients result;
   result.sum = at::empty_like(gradient);
   result.x = key.active() ? at::empty_like(gradient) : result.sum;
-  result.y = at::empty_like(gradient);
+  if (again == Output::kAgain) result.y = at::empty_like(gradient);
   const GradcacheRows rows = describe(gradient);
   at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
   check(library().normBackward(&rows, input(gradient), input(dsum), input(saved.sum), floats(saved.mean),

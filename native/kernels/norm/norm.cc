@@ -1,5 +1,7 @@
 #include "kernels/norm/norm.h"
 
+#include <utility>
+
 #include "kernels/cpu/takes.h"
 #include "kernels/norm/versions.h"
 
@@ -14,13 +16,23 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
-  if (cuda::takesNorms(dy))
-    return cuda::normBackward(dy, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
-  return cpu::takes(dy)
-             ? cpu::normBackward(dy, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
-             : composite::normBackward(dy, dsum, saved, weights, key, scaleGradient, shiftGradient,
-                                       biasGradient);
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output) {
+  const auto version = cuda::takesNorms(dy) ? cuda::normBackward
+                       : cpu::takes(dy)     ? cpu::normBackward
+                                            : composite::normBackward;
+  return version(dy, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient, output);
+}
+
+SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
+                          const NormWeights& inner, const NormWeights& outer, const DropoutKey& key,
+                          bool save) {
+  const bool alike =
+      inner.kind == outer.kind && inner.offset == outer.offset && inner.epsilon == outer.epsilon;
+  if (alike && cuda::takesNorms(x)) return cuda::sandwichNorm(x, bias, residual, inner, outer, key, save);
+  SandwichNorm result;
+  result.inner = norm(x, bias, {}, inner, {}, save);
+  result.outer = norm(std::exchange(result.inner.y, {}), {}, residual, outer, key, /*save=*/true);
+  return result;
 }
 
 }  // namespace gradcache::kernels

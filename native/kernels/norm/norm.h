@@ -29,15 +29,28 @@ struct Norm {
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save);
 
+// Two norms with a sum between them (Ding et al. 2021).
+struct SandwichNorm {
+  Norm inner;  // of x + bias, without y
+  Norm outer;  // of sum = residual + dropout(inner's y)
+};
+// To the bits of two calls of norm(). `residual` is defined. The outer sum is there whether or not `save`
+// keeps what two calls of normBackward need.
+SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
+                          const NormWeights& inner, const NormWeights& outer, const DropoutKey& key,
+                          bool save);
+
 struct NormGradients {
   at::Tensor sum;  // dL/d(residual), [T, H]
   at::Tensor x;    // dL/dx: the same behind the dropout
-  at::Tensor y;    // the forward's output, computed again
+  at::Tensor y;    // the forward's output, computed again; undefined if it is not asked for
 };
+// Whether a backward gives the forward's output again.
+enum class Output { kAgain, kNone };
 // `dsum` [T, H], or undefined, is what reaches the sum beside the norm. Adds to the gradients of scale and
 // (where defined) shift and bias.
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient);
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output);
 
 }  // namespace gradcache::kernels

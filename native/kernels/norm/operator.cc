@@ -76,7 +76,7 @@ struct NormFunction : Function<NormFunction> {
                                data["epsilon"].toDouble(), data["rootSquare"].toBool(),
                                data["offset"].toDouble()};
     NormGradients result = normBackward(dy, {}, {Tensor(), saved[0], saved[1], saved[2]}, weights.weights(dy),
-                                        keptKey(context), dscale, dshift, dbias);
+                                        keptKey(context), dscale, dshift, dbias, Output::kNone);
     return {result.x,
             returned(dbias, bias),
             data["residual"].toBool() ? result.sum : Tensor(),

@@ -15,6 +15,7 @@ bool takesNorms(const at::Tensor& rows);
 Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save);
 decltype(kernels::norm) norm;
 decltype(kernels::normBackward) normBackward;
+decltype(kernels::sandwichNorm) sandwichNorm;
 }  // namespace cuda
 namespace composite {
 decltype(kernels::norm) norm;
