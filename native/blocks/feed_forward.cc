@@ -19,8 +19,10 @@ std::vector<Linear::Part> upParts(const std::vector<std::string>& names,
 
 FeedForward::FeedForward(const Names& names, const Options& options, Builder& builder)
     : options_(options),
-      up_(builder.parameters, upParts(names.up, options), options.hidden, options.upBias),
-      down_(builder.parameters, {names.down}, options.intermediate, options.hidden, options.downBias) {
+      up_(builder.parameters, upParts(names.up, options), options.hidden, options.upBias, {}, {},
+          {.outputGradient = options.gate.has_value()}),
+      down_(builder.parameters, std::vector<Linear::Part>{{names.down, options.hidden}}, options.intermediate,
+            options.downBias, {}, {}, {.input = options.gate.has_value()}) {
   // A layer without this dropout has no place for it.
   if (options.dropout > 0) dropout_ = builder.dropout(options.dropout);
 }
@@ -30,12 +32,13 @@ at::Tensor FeedForward::forward(const at::Tensor& x, const Pass& pass, Tape* tap
   const bool save = tape != nullptr;
   at::Tensor up = up_.product(x, pass, save ? &kept.upRows : nullptr);
   const at::Tensor bias = up_.bias(pass);
-  const at::Tensor y = options_.gate ? kernels::gated(up, bias, options_.activation, *options_.gate)
-                                     : kernels::activation(up, bias, options_.activation);
+  const DropoutKey key = dropout_.key(pass);
+  const at::Tensor y = options_.gate
+                           ? kernels::gated(up, bias, options_.activation, *options_.gate, middleRoom(key))
+                           : kernels::activation(up, bias, options_.activation);
   kept.up = save ? std::move(up) : at::Tensor();
   up.reset();
-  at::Tensor down =
-      down_.product(kernels::dropout(y, dropout_.key(pass)), pass, save ? &kept.downRows : nullptr);
+  at::Tensor down = down_.product(kernels::dropout(y, key), pass, save ? &kept.downRows : nullptr);
   if (save) *tape = std::move(kept);
   return down;
 }
@@ -44,10 +47,11 @@ FeedForward::Gradient FeedForward::backward(const at::Tensor& dy, Tape tape, con
   const DropoutKey key = dropout_.key(pass);
   const at::Tensor dactivated = kernels::dropout(down_.inputGradient(dy, pass, &tape.downRows), key);
   kernels::ActivationGradients gradients =
-      options_.gate ? kernels::gatedBackward(dactivated, tape.up, up_.bias(pass), options_.activation,
-                                             *options_.gate, up_.biasGradient(pass))
-                    : kernels::activationBackward(dactivated, tape.up, up_.bias(pass), options_.activation,
-                                                  up_.biasGradient(pass));
+      options_.gate
+          ? kernels::gatedBackward(dactivated, tape.up, up_.bias(pass), options_.activation, *options_.gate,
+                                   up_.biasGradient(pass), up_.outputGradientRoom(pass))
+          : kernels::activationBackward(dactivated, tape.up, up_.bias(pass), options_.activation,
+                                        up_.biasGradient(pass));
   tape.up.reset();
   down_.addWeightGradient(dy, kernels::dropout(gradients.y, key), pass, tape.downRows);
   return {std::move(gradients.x), std::move(tape.upRows)};

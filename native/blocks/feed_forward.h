@@ -38,6 +38,8 @@ class FeedForward {
   };
   FeedForward(const Names& names, const Options& options, Builder& builder);
 
+  // Columns for which forward can use room behind x (kernels/room.h).
+  int64_t inputRoom() const { return up_.inputRoom(); }
   // x [T, hidden] to [T, hidden], without the last bias, which the layer adds.
   at::Tensor forward(const at::Tensor& x, const Pass& pass, Tape* tape) const;
   at::Tensor outputBias(const Pass& pass) const { return down_.bias(pass); }
@@ -53,6 +55,9 @@ class FeedForward {
   int64_t tapeBytes(const ChunkSize& chunk) const;
 
  private:
+  // Between the products, where a dropout of its own would make rows without room.
+  int64_t middleRoom(const DropoutKey& key) const { return key.active() ? 0 : down_.inputRoom(); }
+
   Options options_;
   Linear up_, down_;
   Dropout dropout_;

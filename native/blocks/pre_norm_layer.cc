@@ -55,16 +55,17 @@ Stream PreNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) cons
   Stream input = x;
   at::Tensor in = x.rows;
   if (attentionNorm_) {
-    kept.attentionNorm = attentionNorm_->forward(x, pass, save);
+    kept.attentionNorm = attentionNorm_->forward(x, pass, save, attention_.inputRoom());
     in = std::exchange(kept.attentionNorm.y, {});
     if (x.branch) input = {kept.attentionNorm.sum};
     kept.attentionNorm.sum.reset();
   }
   at::Tensor attended = attention_.forward(in, pass, save ? &kept.attention : nullptr);
   in.reset();
-  kernels::Norm middle = branch(std::move(attended), attention_.outputBias(pass), attentionOutputNorm_,
-                                attentionDropout_, kept.attentionOutputNorm)
-                             .addedAndNormed(input.rows, feedForwardNorm_.weights(pass), save);
+  kernels::Norm middle =
+      branch(std::move(attended), attention_.outputBias(pass), attentionOutputNorm_, attentionDropout_,
+             kept.attentionOutputNorm)
+          .addedAndNormed(input.rows, feedForwardNorm_.weights(pass), save, feedForward_.inputRoom());
   at::Tensor fed =
       feedForward_.forward(std::exchange(middle.y, {}), pass, save ? &kept.feedForward : nullptr);
   Stream y{middle.sum};

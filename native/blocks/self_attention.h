@@ -52,6 +52,8 @@ class SelfAttention {
   // has the masks that it always had.
   void dropHeads(double probability, Builder& builder) { drophead_ = builder.dropout(probability); }
 
+  // Columns for which forward can use room behind x (kernels/room.h).
+  int64_t inputRoom() const { return qkv_.inputRoom(); }
   // x [T, hidden] to [T, hidden], without the last bias, which the layer adds.
   at::Tensor forward(const at::Tensor& x, const Pass& pass, Tape* tape) const;
   at::Tensor outputBias(const Pass& pass) const { return output_.bias(pass); }

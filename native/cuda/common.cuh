@@ -156,6 +156,11 @@ inline cudaError_t checkRows(const GradcacheRows* rows, int64_t widest = kMostTo
   return valid ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+// From one row to the next.
+inline cudaError_t checkStride(int64_t stride, int64_t width) {
+  return stride >= width && stride % kVectorWidth == 0 ? cudaSuccess : cudaErrorInvalidValue;
+}
+
 // Vectors are loaded whole, so their memory must begin at a multiple of 16 bytes. Null passes: what may be
 // null is up to the caller.
 template <class... Pointers>

@@ -22,6 +22,7 @@ int gradcache_embedding_forward(const GradcacheRows* rows, const void* words, co
     a.scale = static_cast<const T*>(scale);
     a.shift = static_cast<const T*>(shift);
     a.y = static_cast<T*>(y);
+    a.yVectors = static_cast<int>(rows->width / kVectorWidth);
     a.sum = static_cast<T*>(sum);
     a.mean = mean;
     a.rstd = rstd;

@@ -27,7 +27,7 @@ __device__ __forceinline__ void loadHalfBias(const T* bias, const ColumnPlace& p
 template <class T, GradcacheActivation Kind>
 __global__ __launch_bounds__(kColumnThreads,
                              kForwardBlocks) void gateForwardKernel(const T* x, const T* bias, T* y,
-                                                                    int tokens, Halves halves,
+                                                                    int yVectors, int tokens, Halves halves,
                                                                     const ColumnLayout layout) {
   const ColumnPlace place(layout);
   float gateBias[kVectorWidth], upBias[kVectorWidth];
@@ -45,15 +45,15 @@ __global__ __launch_bounds__(kColumnThreads,
       evaluate<Kind>(__fadd_rn(gate[i], gateBias[i]), value, slope);
       gate[i] = __fmul_rn(value, __fadd_rn(up[i], upBias[i]));
     }
-    store(y, static_cast<int64_t>(row) * layout.vectors + place.column, pack<T>(gate));
+    store(y, static_cast<int64_t>(row) * yVectors + place.column, pack<T>(gate));
   }
 }
 
-// dx may be x: a thread has read what it overwrites.
+// dx may be x where its rows lie as those of x: a thread has read what it overwrites.
 template <class T, GradcacheActivation Kind>
 __global__ __launch_bounds__(kColumnThreads, kBackwardBlocks) void gateBackwardKernel(
-    const T* dy, const T* x, const T* bias, T* dx, T* y, float* gatePartials, float* upPartials, int tokens,
-    Halves halves, const ColumnLayout layout) {
+    const T* dy, const T* x, const T* bias, T* dx, int dxVectors, T* y, float* gatePartials,
+    float* upPartials, int tokens, Halves halves, const ColumnLayout layout) {
   const ColumnPlace place(layout);
   float gateBias[kVectorWidth], upBias[kVectorWidth], gateSums[kVectorWidth] = {}, upSums[kVectorWidth] = {};
   loadHalfBias(bias, place, halves.gate, gateBias);
@@ -77,8 +77,9 @@ __global__ __launch_bounds__(kColumnThreads, kBackwardBlocks) void gateBackwardK
       gateSums[i] += gate[i];
       upSums[i] += up[i];
     }
-    store(dx, start + halves.gate, pack<T>(gate));
-    store(dx, start + halves.up, pack<T>(up));
+    const int64_t to = static_cast<int64_t>(row) * dxVectors + place.column;
+    store(dx, to + halves.gate, pack<T>(gate));
+    store(dx, to + halves.up, pack<T>(up));
     if (y) store(y, at, pack<T>(d));
   }
   writeColumnSums(layout, gateSums, gatePartials);
@@ -97,9 +98,10 @@ ColumnLayout backwardLayout(const GradcacheRows& rows) {
 using namespace gradcache::cuda;
 
 int gradcache_gate_forward(const GradcacheRows* rows, GradcacheActivation kind, int gateFirst, const void* x,
-                           const void* bias, void* y) {
+                           const void* bias, void* y, int64_t yStride) {
   if (cudaError_t error = checkRows(rows)) return error;
   if (cudaError_t error = checkAligned(x, bias, y)) return error;
+  if (cudaError_t error = checkStride(yStride, rows->width)) return error;
   if (rows->tokens == 0) return cudaSuccess;
   return withKind(rows->type, kind, [&](auto type, auto constant) {
     using T = decltype(type);
@@ -108,7 +110,8 @@ int gradcache_gate_forward(const GradcacheRows* rows, GradcacheActivation kind, 
     gateForwardKernel<T, decltype(constant)::value>
         <<<layout.grid(), layout.threads(), 0, static_cast<cudaStream_t>(rows->stream)>>>(
             static_cast<const T*>(x), static_cast<const T*>(bias), static_cast<T*>(y),
-            static_cast<int>(rows->tokens), Halves::of(rows->width, gateFirst), layout);
+            static_cast<int>(yStride / kVectorWidth), static_cast<int>(rows->tokens),
+            Halves::of(rows->width, gateFirst), layout);
     return cudaGetLastError();
   });
 }
@@ -119,10 +122,11 @@ size_t gradcache_gate_backward_scratch(const GradcacheRows* rows) {
 }
 
 int gradcache_gate_backward(const GradcacheRows* rows, GradcacheActivation kind, int gateFirst,
-                            const void* dy, const void* x, const void* bias, void* dx, void* y,
-                            float* biasGradient, void* scratch) {
+                            const void* dy, const void* x, const void* bias, void* dx, int64_t dxStride,
+                            void* y, float* biasGradient, void* scratch) {
   if (cudaError_t error = checkRows(rows)) return error;
   if (cudaError_t error = checkAligned(dy, x, bias, dx, y, scratch)) return error;
+  if (cudaError_t error = checkStride(dxStride, 2 * rows->width)) return error;
   if (rows->tokens == 0) return cudaSuccess;
   const ColumnLayout layout = backwardLayout(*rows);
   if (layout.blocks == 0) return cudaErrorNoDevice;
@@ -134,7 +138,8 @@ int gradcache_gate_backward(const GradcacheRows* rows, GradcacheActivation kind,
     using T = decltype(type);
     gateBackwardKernel<T, decltype(constant)::value><<<layout.grid(), layout.threads(), 0, stream>>>(
         static_cast<const T*>(dy), static_cast<const T*>(x), static_cast<const T*>(bias), static_cast<T*>(dx),
-        static_cast<T*>(y), gatePartials, upPartials, static_cast<int>(rows->tokens), halves, layout);
+        static_cast<int>(dxStride / kVectorWidth), static_cast<T*>(y), gatePartials, upPartials,
+        static_cast<int>(rows->tokens), halves, layout);
     return cudaGetLastError();
   });
   if (error || !biasGradient) return error;

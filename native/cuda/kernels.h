@@ -61,10 +61,11 @@ int gradcache_dropout(const GradcacheRows* rows, const void* x, const int64_t* n
 /* y = norm(residual + dropout(x + bias)) * (scale + offset) + shift. bias, residual and shift may be null.
  * With rootSquare the norm divides by the root of the mean square, as if the mean were 0. sum [tokens,
  * width], mean and rstd [tokens] float32 are saved where they are not null. y is the same, bit for bit, with
- * and without saving. */
+ * and without saving. yStride is from one of its rows to the next: at least the width, a multiple of 8. */
 int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual,
                            const void* scale, const void* shift, int rootSquare, float offset, float epsilon,
-                           gradcache::DropoutKey key, void* y, void* sum, float* mean, float* rstd);
+                           gradcache::DropoutKey key, void* y, int64_t yStride, void* sum, float* mean,
+                           float* rstd);
 
 /* Two norms of one kind with a sum between them: of a branch, and of what it is added to. */
 typedef struct {
@@ -77,8 +78,9 @@ typedef struct {
  * norm(sum) * (scale + offset) + shift, to the bits of two calls of gradcache_norm_forward. All results but y
  * may be null. */
 int gradcache_sandwich_norm_forward(const GradcacheRows* rows, const GradcacheSandwich* s,
-                                    gradcache::DropoutKey key, void* y, void* sum, float* mean, float* rstd,
-                                    void* innerSum, float* innerMean, float* innerRstd);
+                                    gradcache::DropoutKey key, void* y, int64_t yStride, void* sum,
+                                    float* mean, float* rstd, void* innerSum, float* innerMean,
+                                    float* innerRstd);
 
 /* dsum = dL/d(residual + dropout(x + bias)), with `beside` [tokens, width] added where it is not null; dx =
  * dL/dx (may be null or equal to dsum where the key drops nothing); y is the forward's output again (may be
@@ -120,16 +122,17 @@ int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation
                                   const void* x, const void* bias, void* dx, void* y, float* biasGradient,
                                   void* scratch);
 
-/* y [tokens, width] = f(gate) * up, where x [tokens, 2 * width] is gate and up, in this order or (gateFirst
- * 0) the other; bias [2 * width], or null, is added to both. `rows` has the width of y. */
+/* y [tokens, width], with yStride as for norms, = f(gate) * up, where x [tokens, 2 * width] is gate and up,
+ * in this order or (gateFirst 0) the other; bias [2 * width], or null, is added to both. `rows` has the width
+ * of y. */
 int gradcache_gate_forward(const GradcacheRows* rows, GradcacheActivation kind, int gateFirst, const void* x,
-                           const void* bias, void* y);
-/* dx = dL/dx (may be x), y = the forward's output again; adds to the bias's float32 gradient, which may be
- * null. */
+                           const void* bias, void* y, int64_t yStride);
+/* dx = dL/dx [tokens, 2 * width] with dxStride (x itself where that is 2 * width), y = the forward's output
+ * again; adds to the bias's float32 gradient, which may be null. */
 size_t gradcache_gate_backward_scratch(const GradcacheRows* rows);
 int gradcache_gate_backward(const GradcacheRows* rows, GradcacheActivation kind, int gateFirst,
-                            const void* dy, const void* x, const void* bias, void* dx, void* y,
-                            float* biasGradient, void* scratch);
+                            const void* dy, const void* x, const void* bias, void* dx, int64_t dxStride,
+                            void* y, float* biasGradient, void* scratch);
 
 /* What queries and keys go through before attention. Rows are the heads of queries, of keys and of values, of
  * which there are as many as of keys. */

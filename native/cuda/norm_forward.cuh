@@ -29,6 +29,7 @@ struct NormForward {
   T *y, *sum;
   float *mean, *rstd;
   int tokens, vectors;
+  int yVectors;  // from one row of y to the next
   float inverseWidth, epsilon;
   float offset;     // added to the scale
   bool rootSquare;  // the mean is taken to be 0
@@ -216,7 +217,7 @@ __global__ __launch_bounds__(kForwardWarps * 32,
 #pragma unroll
           for (int i = 0; i < kVectorWidth; ++i) y[i] = keeps[i] ? __fmul_rn(y[i], a.key.scale) : 0.0f;
         }
-        store(a.y, start + vector, pack<T>(y));
+        store(a.y, static_cast<int64_t>(row) * a.yVectors + vector, pack<T>(y));
       }
     }
   }

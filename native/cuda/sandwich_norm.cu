@@ -4,12 +4,13 @@ using namespace gradcache;
 using namespace gradcache::cuda;
 
 int gradcache_sandwich_norm_forward(const GradcacheRows* rows, const GradcacheSandwich* s, DropoutKey key,
-                                    void* y, void* sum, float* mean, float* rstd, void* innerSum,
-                                    float* innerMean, float* innerRstd) {
+                                    void* y, int64_t yStride, void* sum, float* mean, float* rstd,
+                                    void* innerSum, float* innerMean, float* innerRstd) {
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
   if (cudaError_t error = checkAligned(s->x, s->bias, s->residual, s->innerScale, s->innerShift, s->scale,
                                        s->shift, y, sum, innerSum))
     return error;
+  if (cudaError_t error = checkStride(yStride, rows->width)) return error;
   if (rows->tokens == 0) return cudaSuccess;
   return withType(rows->type, [&](auto type) {
     using T = decltype(type);
@@ -20,6 +21,7 @@ int gradcache_sandwich_norm_forward(const GradcacheRows* rows, const GradcacheSa
     a.scale = static_cast<const T*>(s->scale);
     a.shift = static_cast<const T*>(s->shift);
     a.y = static_cast<T*>(y);
+    a.yVectors = static_cast<int>(yStride / kVectorWidth);
     a.sum = static_cast<T*>(sum);
     a.mean = mean;
     a.rstd = rstd;

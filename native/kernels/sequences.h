@@ -3,9 +3,14 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
 #include <vector>
 
 namespace gradcache::kernels {
+
+namespace composite {
+struct Rectangles;
+}
 
 struct Sequences {
   const std::vector<int64_t>& offsets;  // [n + 1], on the host
@@ -17,6 +22,8 @@ struct Sequences {
   // attends to them. On the host, and int64 on the device of the tokens. Null and undefined: to all tokens.
   const std::vector<int64_t>* keyEnds = nullptr;
   at::Tensor deviceKeyEnds{};
+  // Where the rectangles of these sequences are kept from call to call; null: nowhere.
+  std::shared_ptr<const composite::Rectangles>* rectangles = nullptr;
 };
 
 }  // namespace gradcache::kernels

@@ -9,22 +9,22 @@ namespace gradcache {
 
 namespace {
 
-// [x | A x] times [W | scale * B] is one product in which the adapter costs as many columns as it has ranks,
-// and a copy of x; a product of its own reads and writes all of y. So it pays where y is so many times as
-// wide as x.
-constexpr int64_t kWideOutput = 2;
+// A product with [W, scale * B; A, 0] costs the adapters' columns, and a copy of the rows that have no room
+// for them; a product of the adapters' own reads and writes all of its result. So with a copy it pays where
+// the result is so many times as wide as the rows.
+constexpr int64_t kWideResult = 2;
 constexpr int64_t kColumnsOfRow = 8;  // rows of bfloat16 begin at multiples of 16 bytes
 
 int64_t filledUp(int64_t ranks) { return (ranks + kColumnsOfRow - 1) / kColumnsOfRow * kColumnsOfRow; }
 
 }  // namespace
 
-Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in, ParameterId matrix)
+Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in, ParameterId matrix,
+                   const Roomy& roomy)
     : in_(in), matrix_(matrix) {
   std::vector<ParameterSpec> joined, others;
-  int64_t column = 0;
   for (const auto& [name, out] : parts) {
-    const int64_t first = std::exchange(column, column + out);
+    const int64_t first = std::exchange(out_, out_ + out);
     const std::optional<AdapterOptions> options = list.takeAdapter(name);
     if (!options) continue;
     // Both begin as in PEFT: the adapter adds nothing at first.
@@ -40,10 +40,15 @@ Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, in
   columns_ = filledUp(ranks_);
   a_ = list.add(std::move(joined));
   for (size_t k = 0; k < others.size(); ++k) adapters_[k].b = list.add({std::move(others[k])});
-  if (column < kWideOutput * in || !list.isFrozen(matrix)) return;
-  list.widen(matrix, columns_);
+  if (!list.isFrozen(matrix)) return;
+  if (roomy.input || out_ >= kWideResult * in) room_.columns = columns_;
+  if (roomy.outputGradient || in >= kWideResult * out_) room_.rows = columns_;
+  if (room_.none()) return;
+  list.makeRoom(matrix, room_);
+  if (room_.rows > 0) list.place(matrix, {a_, out_, 0, 1});
+  if (room_.columns == 0) return;
   for (const Adapter& adapter : adapters_)
-    list.place(matrix, {adapter.b, adapter.column, adapter.row, adapter.scale});
+    list.place(matrix, {adapter.b, adapter.column, in + adapter.row, adapter.scale});
 }
 
 at::Tensor Adapters::emptyRows(const at::Tensor& like) const {
@@ -74,8 +79,8 @@ void Adapters::addOutput(const at::Tensor& y, const at::Tensor& reduced, const P
 }
 
 at::Tensor Adapters::reducedGradient(const at::Tensor& dy, const Pass& pass) const {
-  if (const at::Tensor joined = pass.parameters->widened(matrix_); joined.defined())
-    return at::mm(dy, joined.narrow(1, in_, columns_));
+  if (joinsInput())
+    return at::mm(dy, pass.parameters->withRoom(matrix_).narrow(0, 0, out_).narrow(1, in_, columns_));
   at::Tensor all = emptyRows(dy);
   for (const Adapter& adapter : adapters_)
     ranksOf(adapter, all).addmm_(columnsOf(adapter, dy), pass.weight(adapter.b), 0, adapter.scale);

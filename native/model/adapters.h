@@ -1,6 +1,8 @@
 // Low-rank adapters (LoRA, Hu et al. 2021) of the layers whose matrices are one product:
 //   y += scale * B A drop(x)
 // The adapted layers read the same rows, so their A are one matrix, and B has each layer's own columns of y.
+// A frozen matrix W can have them in its room, as [W, scale * B; A, 0]: then a product with the rows and what
+// the adapters made of them, side by side, is that of all.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -27,14 +29,24 @@ struct AdapterRows {
 
 class Adapters {
  public:
+  // Which of a product's rows have room for the adapters' columns behind them: kernels/room.h.
+  struct Roomy {
+    bool input = false;           // x
+    bool outputGradient = false;  // dy
+  };
   // Those of `parts` that the list has adapters for: parameters NAME.lora_A.weight [rank, in] and
   // NAME.lora_B.weight [out, rank]. The layers' outputs lie side by side, each of its own `out` columns.
   // `matrix` is that of the layers, [all columns, in].
-  Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in, ParameterId matrix);
+  Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in, ParameterId matrix,
+           const Roomy& roomy);
 
   bool empty() const { return adapters_.empty(); }
   // Of what a chunk keeps for its backward: all ranks, and what fills them up.
   int64_t columns() const { return columns_; }
+  // Whether [x | reduced] is multiplied with the matrix and its room.
+  bool joinsInput() const { return room_.columns > 0; }
+  // Whether [dy | reducedGradient] is, in this pass.
+  bool joinsOutputGradient(const Pass& pass) const { return room_.rows > 0 && together(pass); }
 
   // A drop(x) of all.
   at::Tensor reduced(const at::Tensor& x, const Pass& pass) const;
@@ -68,8 +80,9 @@ class Adapters {
   bool dropsOut_ = false;
   std::vector<Adapter> adapters_;
   ParameterId a_ = 0;  // [all ranks, in]
-  int64_t in_ = 0;
+  int64_t in_ = 0, out_ = 0;
   ParameterId matrix_ = 0;
+  Room room_;  // of the matrix
 };
 
 }  // namespace gradcache

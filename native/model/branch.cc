@@ -6,10 +6,10 @@
 
 namespace gradcache {
 
-kernels::Norm Branch::addedAndNormed(const at::Tensor& residual, const kernels::NormWeights& next,
-                                     bool save) const {
-  if (!norm) return kernels::norm(rows, bias, residual, next, dropout, /*save=*/true);
-  kernels::SandwichNorm both = kernels::sandwichNorm(rows, bias, residual, *norm, next, dropout, save);
+kernels::Norm Branch::addedAndNormed(const at::Tensor& residual, const kernels::NormWeights& next, bool save,
+                                     int64_t room) const {
+  if (!norm) return kernels::norm(rows, bias, residual, next, dropout, /*save=*/true, room);
+  kernels::SandwichNorm both = kernels::sandwichNorm(rows, bias, residual, *norm, next, dropout, save, room);
   if (normed) *normed = std::move(both.inner);
   return std::move(both.outer);
 }

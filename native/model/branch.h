@@ -19,8 +19,9 @@ struct Branch {
   DropoutKey dropout;
   std::shared_ptr<kernels::Norm> normed{};  // gets what that norm keeps for its backward; null: nothing
 
-  // norm(residual + this), whose `sum` is always there.
-  kernels::Norm addedAndNormed(const at::Tensor& residual, const kernels::NormWeights& next, bool save) const;
+  // norm(residual + this), whose `sum` is always there, with room behind its y.
+  kernels::Norm addedAndNormed(const at::Tensor& residual, const kernels::NormWeights& next, bool save,
+                               int64_t room = 0) const;
   // residual + this. May write over the branch's rows.
   at::Tensor addedTo(const at::Tensor& residual) const;
 };

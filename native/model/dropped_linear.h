@@ -22,7 +22,7 @@ class DroppedLinear final : public Linear {
 
  protected:
   // What drops out is the matrix alone.
-  at::Tensor joined(const Pass&) const override { return {}; }
+  bool joins() const override { return false; }
   void addMatrixGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const override {
     const DropoutKey key = dropout_.key(pass);
     const at::Tensor& gradient = matrixGradient(pass);

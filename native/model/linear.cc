@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kernels/room.h"
 #include "model/products.h"
 
 namespace gradcache {
@@ -31,8 +32,8 @@ std::vector<Linear::Part> alike(const std::vector<std::string>& names, int64_t o
 }  // namespace
 
 Linear::Linear(ParameterList& list, const std::vector<Part>& parts, int64_t in, bool bias,
-               const Initial& initial, const Initial& biasInitial)
-    : weight_(list.add(weights(parts, in, initial))), adapters_(list, parts, in, weight_) {
+               const Initial& initial, const Initial& biasInitial, const Adapters::Roomy& roomy)
+    : weight_(list.add(weights(parts, in, initial))), adapters_(list, parts, in, weight_, roomy) {
   if (bias) bias_ = list.add(biases(parts, biasInitial));
 }
 
@@ -48,8 +49,9 @@ at::Tensor Linear::throughMatrix(const at::Tensor& bias, const at::Tensor& x, co
   if (adapters_.empty()) return times(x, weight(pass));
   at::Tensor reduced = adapters_.reduced(x, pass);
   at::Tensor y;
-  if (const at::Tensor both = joined(pass); both.defined()) {
-    y = times(at::cat({x, reduced}, 1), both);
+  if (joins() && adapters_.joinsInput()) {
+    const at::Tensor all = pass.parameters->withRoom(weight_);
+    y = times(kernels::sideBySide(x, reduced), all.narrow(0, 0, weight(pass).size(0)));
   } else {
     y = times(x, weight(pass));
     adapters_.addOutput(y, reduced, pass);
@@ -72,14 +74,25 @@ at::Tensor Linear::inputGradient(const at::Tensor& dy, const Pass& pass, Adapter
 
 at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass,
                                     AdapterRows* rows) const {
-  if (dx.defined()) {
-    dx.addmm_(dy, weight(pass));
-  } else {
-    dx = at::mm(dy, weight(pass));
+  const auto add = [&](const at::Tensor& gradient, const at::Tensor& matrix) {
+    if (dx.defined()) {
+      dx.addmm_(gradient, matrix);
+    } else {
+      dx = at::mm(gradient, matrix);
+    }
+  };
+  if (adapters_.empty()) {
+    add(dy, weight(pass));
+    return dx;
   }
-  if (adapters_.empty()) return dx;
   at::Tensor reduced = adapters_.reducedGradient(dy, pass);
-  adapters_.addInputGradient(dx, reduced, pass);
+  if (joins() && adapters_.joinsOutputGradient(pass)) {
+    const at::Tensor all = pass.parameters->withRoom(weight_);
+    add(kernels::sideBySide(dy, reduced), all.narrow(1, 0, weight(pass).size(1)));
+  } else {
+    add(dy, weight(pass));
+    adapters_.addInputGradient(dx, reduced, pass);
+  }
   if (rows != nullptr) rows->gradient = std::move(reduced);
   return dx;
 }

@@ -18,7 +18,7 @@ class Linear {
   using Part = LinearPart;
   // Parameters NAME.weight [out, in] and, with a bias, NAME.bias [out] of each part.
   Linear(ParameterList& list, const std::vector<Part>& parts, int64_t in, bool bias = true,
-         const Initial& initial = {}, const Initial& biasInitial = {});
+         const Initial& initial = {}, const Initial& biasInitial = {}, const Adapters::Roomy& roomy = {});
   // The same of parts that have `out` rows each.
   Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out,
          bool bias = true, const Initial& initial = {}, const Initial& biasInitial = {});
@@ -37,6 +37,12 @@ class Linear {
   // The gradients of the matrix, unless it is frozen, and of the adapters += dy^T x.
   void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass,
                          const AdapterRows& rows = {}) const;
+  // Columns that a product reads beside its input, and that an input gradient reads beside dy: whoever makes
+  // those rows may leave room for them.
+  int64_t inputRoom() const { return adapters_.joinsInput() ? adapters_.columns() : 0; }
+  int64_t outputGradientRoom(const Pass& pass) const {
+    return adapters_.joinsOutputGradient(pass) ? adapters_.columns() : 0;
+  }
   // Bytes of the rows that a product leaves to its backward.
   int64_t rowsBytes(const ChunkSize& chunk) const {
     return chunk.tokens * adapters_.columns() * chunk.element;
@@ -51,8 +57,8 @@ class Linear {
   virtual at::Tensor weight(const Pass& pass) const { return pass.weight(weight_); }
   const at::Tensor& matrixGradient(const Pass& pass) const { return pass.gradient(weight_); }
   virtual void addMatrixGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
-  // The matrix with those of its adapters behind its rows; undefined where they are multiplied by themselves.
-  virtual at::Tensor joined(const Pass& pass) const { return pass.parameters->widened(weight_); }
+  // Whether the matrix may be read together with its adapters in its room.
+  virtual bool joins() const { return true; }
 
  private:
   // x W^T + bias, where that is defined.

@@ -36,13 +36,13 @@ class Normalization {
 
   // As kernels::norm and kernels::normBackward.
   kernels::Norm forward(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
-                        const DropoutKey& key, const Pass& pass, bool save) const {
-    return kernels::norm(x, bias, residual, weights(pass), key, save);
+                        const DropoutKey& key, const Pass& pass, bool save, int64_t room = 0) const {
+    return kernels::norm(x, bias, residual, weights(pass), key, save, room);
   }
   // Of a stream's rows, which are the result's `sum`, with what is still to be added to them.
-  kernels::Norm forward(const Stream& x, const Pass& pass, bool save) const {
-    if (x.branch) return x.branch->addedAndNormed(x.rows, weights(pass), save);
-    kernels::Norm norm = forward(x.rows, {}, {}, {}, pass, save);
+  kernels::Norm forward(const Stream& x, const Pass& pass, bool save, int64_t room = 0) const {
+    if (x.branch) return x.branch->addedAndNormed(x.rows, weights(pass), save, room);
+    kernels::Norm norm = forward(x.rows, {}, {}, {}, pass, save, room);
     norm.sum = x.rows;
     return norm;
   }

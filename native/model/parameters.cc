@@ -27,6 +27,10 @@ int64_t countedWith(const ParameterSpec& spec, int64_t elements) {
   return elements + product(spec.shape);
 }
 
+int64_t elementsWith(const std::vector<int64_t>& shape, const Room& room) {
+  return room.none() ? product(shape) : (shape[0] + room.rows) * (shape[1] + room.columns);
+}
+
 int64_t aligned(int64_t end) { return (end + kAlignment - 1) / kAlignment * kAlignment; }
 }  // namespace
 
@@ -52,10 +56,10 @@ ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
   return groups_.size() - 1;
 }
 
-void ParameterList::widen(ParameterId matrix, int64_t columns) {
+void ParameterList::makeRoom(ParameterId matrix, const Room& room) {
   Group& group = groups_[matrix];
-  group.room = columns;
-  elements_ += group.shape[0] * columns;
+  group.room = room;
+  elements_ += elementsWith(group.shape, room) - product(group.shape);
 }
 
 std::optional<AdapterOptions> ParameterList::takeAdapter(const std::string& name) {
@@ -88,8 +92,7 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
     int64_t& valuesEnd = narrow ? narrowEnd : end;
     valuesEnd = aligned(valuesEnd);
     gradientEnd = aligned(gradientEnd);
-    int64_t elements = product(group.shape);
-    if (group.room > 0) elements += group.shape[0] * group.room;
+    const int64_t elements = elementsWith(group.shape, group.room);
     views_.push_back({group.first,
                       narrow,
                       valuesEnd,
@@ -143,22 +146,24 @@ int64_t Parameters::gradientsBehind(size_t count) const {
 }
 
 at::Tensor Parameters::View::in(const at::Tensor& flat) const {
-  const at::Tensor all = flat.narrow(0, offset, elements);
-  return room == 0 ? all.view(shape) : all.view({shape[0], shape[1] + room}).narrow(1, 0, shape[1]);
+  return room.none() ? flat.narrow(0, offset, elements).view(shape)
+                     : withRoomIn(flat).narrow(0, 0, shape[0]).narrow(1, 0, shape[1]);
+}
+
+at::Tensor Parameters::View::withRoomIn(const at::Tensor& flat) const {
+  return flat.narrow(0, offset, elements).view({shape[0] + room.rows, shape[1] + room.columns});
 }
 
 void Parameters::viewIn(const at::Tensor& flat, bool narrow) {
   for (View& view : views_) {
     if (view.narrow != narrow) continue;
     view.compute = view.in(flat);
-    if (view.room > 0)
-      view.widened =
-          flat.narrow(0, view.offset, view.elements).view({view.shape[0], view.shape[1] + view.room});
+    if (!view.room.none()) view.withRoom = view.withRoomIn(flat);
   }
 }
 
-at::Tensor Parameters::widened(ParameterId id) {
-  if (views_[id].room == 0) return {};
+at::Tensor Parameters::withRoom(ParameterId id) {
+  if (views_[id].room.none()) return {};
   if (placedVersion_ != version()) {
     const at::NoGradGuard withoutGraph;
     // What is placed is no new weight: the version stays.
@@ -166,15 +171,17 @@ at::Tensor Parameters::widened(ParameterId id) {
     for (const View& view : views_) {
       for (const Placed& placed : view.placed) {
         // In the wide type, so that the scale is not rounded and the product is rounded once.
-        const at::Tensor source = leaf(placed.source).detach().to(flatGradients_.scalar_type());
-        at::Tensor target = view.widened.narrow(0, placed.row, source.size(0))
-                                .narrow(1, view.shape[1] + placed.column, source.size(1));
+        const View& whole = views_[placed.source];
+        const at::Tensor source =
+            whole.in(whole.narrow ? flatNarrow_ : flatValues_).to(flatGradients_.scalar_type());
+        at::Tensor target =
+            view.withRoom.narrow(0, placed.row, source.size(0)).narrow(1, placed.column, source.size(1));
         at::mul_out(target, source, at::scalar_tensor(placed.scale, source.options().device(at::kCPU)));
       }
     }
     placedVersion_ = version();
   }
-  return views_[id].widened;
+  return views_[id].withRoom;
 }
 
 at::Tensor Parameters::compute(ParameterId id) {

@@ -64,10 +64,17 @@ struct Training {
 // Identifies a declared parameter, or several declared as one.
 using ParameterId = size_t;
 
-// Where scale * a matrix is read as a part of a wider one.
+// Rows below those of a matrix, and columns behind them.
+struct Room {
+  int64_t rows = 0, columns = 0;
+
+  bool none() const { return rows == 0 && columns == 0; }
+};
+
+// Where scale * a matrix is read as a part of a larger one.
 struct Placed {
   ParameterId source;
-  int64_t row, column;  // its first, of the room behind the other matrix
+  int64_t row, column;  // its first, of the matrix and its room
   double scale;
 };
 
@@ -83,8 +90,8 @@ class ParameterList {
   std::optional<AdapterOptions> takeAdapter(const std::string& name);
   // Whether it is stored in the compute type alone.
   bool isFrozen(ParameterId id) const { return !groups_[id].trainable && !groups_[id].wide; }
-  // Makes room for so many columns behind those of a frozen matrix, zeros at first.
-  void widen(ParameterId matrix, int64_t columns);
+  // Makes room beside a frozen matrix, zeros at first.
+  void makeRoom(ParameterId matrix, const Room& room);
   // Has scale * the values of a trained matrix placed in that room, anew whenever a weight has changed.
   void place(ParameterId matrix, const Placed& placed) { groups_[matrix].placed.push_back(placed); }
   // Another number for the dropout of each adapter, apart from those of the blocks' places: an adapter
@@ -104,7 +111,7 @@ class ParameterList {
     std::vector<int64_t> shape;
     bool trainable = false, wide = false;  // any of them
     bool byRows = false;
-    int64_t room = 0;  // columns behind those of the matrix
+    Room room{};
     std::vector<Placed> placed{};
   };
 
@@ -133,8 +140,8 @@ class Parameters {
 
   // In the compute type. All trained parameters that are wider are cast at once after a weight has changed.
   at::Tensor compute(ParameterId id);
-  // A frozen matrix with the room behind its rows, filled; undefined where it has none.
-  at::Tensor widened(ParameterId id);
+  // A frozen matrix with its room, filled; undefined where it has none.
+  at::Tensor withRoom(ParameterId id);
   // A backward adds to it. Undefined for a frozen matrix and a table whose gradient is of rows; for a frozen
   // vector, unused memory, because the kernels always sum vectors.
   const at::Tensor& gradient(ParameterId id) const { return views_[id].gradient; }
@@ -154,11 +161,12 @@ class Parameters {
     int64_t gradientOffset;
     std::vector<int64_t> shape;
     at::Tensor compute, gradient;
-    int64_t room;
+    Room room;
     std::vector<Placed> placed;
-    at::Tensor widened;
+    at::Tensor withRoom;
 
     at::Tensor in(const at::Tensor& flat) const;
+    at::Tensor withRoomIn(const at::Tensor& flat) const;
   };
   void viewIn(const at::Tensor& flat, bool narrow);
 

@@ -25,6 +25,7 @@ struct Pass {
   // Null: nothing is carried, as in a text encoder; every sequence starts anew.
   std::shared_ptr<Carried> carried{};
   mutable std::unordered_map<const void*, at::Tensor> shared{};
+  mutable std::shared_ptr<const kernels::composite::Rectangles> rectangles{};
 
   kernels::Sequences sequences() const {
     return {tokens.offsets,
@@ -32,7 +33,8 @@ struct Pass {
             tokens.longest,
             tokens.skipped,
             tokens.keyEnds.empty() ? nullptr : &tokens.keyEnds,
-            tokens.deviceKeyEnds};
+            tokens.deviceKeyEnds,
+            &rectangles};
   }
   // Of weights, gradients and carried state.
   at::ScalarType wideType() const { return parameters->flatGradients().scalar_type(); }

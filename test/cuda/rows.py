@@ -34,11 +34,17 @@ class Heads(ctypes.Structure):
                 ('stream', ctypes.c_void_p)]
 
 
+class Sandwich(ctypes.Structure):
+    _fields_ = [*((name, ctypes.c_void_p) for name in ('x', 'bias', 'residual', 'innerScale', 'innerShift', 'scale', 'shift')),
+                ('rootSquare', ctypes.c_int), ('offset', ctypes.c_float), ('epsilon', ctypes.c_float)]
+
+
 # ---- the library ------------------------------------------------------------------------------------------------------
-P, R, I, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_float
+P, R, I, L, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_int64, ctypes.c_float
 SIGNATURES = {
     'dropout': [R, P, P, Key, P],
-    'norm_forward': [R, P, P, P, P, P, I, FLOAT, FLOAT, Key, P, P, P, P],
+    'norm_forward': [R, P, P, P, P, P, I, FLOAT, FLOAT, Key, P, L, P, P, P],
+    'sandwich_norm_forward': [R, ctypes.POINTER(Sandwich), Key, P, L, P, P, P, P, P, P],
     'norm_backward': [R, P, P, P, P, P, P, P, I, FLOAT, Key, P, P, P, P, P, P, P],
     'embedding_forward': [R, P, P, P, P, P, P, P, FLOAT, Key, P, P, P, P],
     'embedding_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P],
@@ -46,8 +52,8 @@ SIGNATURES = {
     'activation_forward': [R, I, P, P, P],
     'activation_backward': [R, I, P, P, P, P, P, P, P],
     'column_sum': [R, P, P, P],
-    'gate_forward': [R, I, I, P, P, P],
-    'gate_backward': [R, I, I, P, P, P, P, P, P, P],
+    'gate_forward': [R, I, I, P, P, P, L],
+    'gate_backward': [R, I, I, P, P, P, P, L, P, P, P],
     'heads_forward': [ctypes.POINTER(Heads), P, P],
     'heads_backward': [ctypes.POINTER(Heads), P, P, P, P, P],
     'pool_forward': [R, P, I, I, P, P, P, P],
@@ -113,11 +119,21 @@ def poison(*shape, type=F32):
     return torch.full(shape, math.nan, device=DEVICE, dtype=type)
 
 
+def roomy(tokens, width, room, type):
+    """Poisoned rows with so many columns behind each, which a kernel must leave as they are."""
+    return poison(tokens, width + room, type=type).narrow(1, 0, width)
+
+
+def check_room(name, rows, room):
+    if room and not rows.as_strided((rows.size(0), room), rows.stride(), rows.size(1)).isnan().all():
+        failures.append(f'{name}: wrote behind its rows')
+
+
 def normalize(sum, scale, shift):
     return F.layer_norm(sum, (sum.size(1),), scale.double(), shift.double(), EPSILON)
 
 
-def check_norm(tokens, width, type, probability, with_bias=True, with_residual=True, root=False, offset=0.0, with_beside=False):
+def check_norm(tokens, width, type, probability, with_bias=True, with_residual=True, root=False, offset=0.0, with_beside=False, room=0):
     """With `root` the norm by the root of the mean square, which has no shift here and no mean."""
     where = f'{tokens}x{width} {str(type)[6:]} p={probability}{" root" if root else ""}'
     shape, key = rows(type, tokens, width), make_key(probability, seed=tokens * 7 + width)
@@ -133,10 +149,11 @@ def check_norm(tokens, width, type, probability, with_bias=True, with_residual=T
         return wide * (wide.square().mean(1, keepdim=True) + EPSILON).rsqrt() * (scale.double() + offset)
 
     def forward(save):
-        y, sum = poison(tokens, width, type=type), poison(tokens, width, type=type)
+        y, sum = roomy(tokens, width, room, type), poison(tokens, width, type=type)
         mean, rstd = None if root else poison(tokens), poison(tokens)
         call('norm_forward', shape, x, bias if with_bias else None, residual if with_residual else None, scale, shift, int(root), offset,
-             EPSILON, key, y, *((sum, mean, rstd) if save else (None, None, None)))
+             EPSILON, key, y, y.stride(0), *((sum, mean, rstd) if save else (None, None, None)))
+        check_room(f'norm_forward {where}', y, room)
         return y, sum, rstd, mean
 
     y, sum, rstd, mean = forward(True)
@@ -186,6 +203,41 @@ def check_norm(tokens, width, type, probability, with_bias=True, with_residual=T
     same(f'norm_backward without bias {where}', without[5], before[2])
     if probability == 0:
         same(f'norm_backward dx in dsum {where}', backward(shared=True)[0], result[0])
+
+
+def check_sandwich(tokens, width, type, probability, root, with_bias, room=0):
+    """The bits of two norms."""
+    where = f'{tokens}x{width} {str(type)[6:]} p={probability}{" root" if root else ""}'
+    shape, key, offset = rows(type, tokens, width), make_key(probability, seed=tokens + width), 1.0 if root else 0.0
+    x, residual = normal(tokens, width, type=type, std=3.0), normal(tokens, width, type=type, mean=0.3)
+    bias = normal(width, type=type) if with_bias else None
+    scales = [normal(width, type=type, mean=1.0 - offset, std=0.2) for _ in range(2)]
+    shifts = [None if root else normal(width, type=type) for _ in range(2)]
+
+    def statistics():
+        return [None if root else poison(tokens), poison(tokens)]
+
+    def norm(x, bias, residual, index, key):
+        y, sum, both = poison(tokens, width, type=type), poison(tokens, width, type=type), statistics()
+        call('norm_forward', shape, x, bias, residual, scales[index], shifts[index], int(root), offset, EPSILON, key, y, width, sum, *both)
+        return y, sum, *both
+
+    def sandwich(save):
+        y, sum, inner = roomy(tokens, width, room, type), poison(tokens, width, type=type), poison(tokens, width, type=type)
+        both = [statistics(), statistics()]
+        pointers = [v.data_ptr() if v is not None else None for v in (x, bias, residual, scales[0], shifts[0], scales[1], shifts[1])]
+        kept = (sum, *both[0], inner, *both[1]) if save else (sum,) + (None,) * 5
+        call('sandwich_norm_forward', shape, Sandwich(*pointers, int(root), offset, EPSILON), key, y, y.stride(0), *kept)
+        check_room(f'sandwich_norm {where}', y, room)
+        return y, sum, *both[0], inner, *both[1]
+
+    one = norm(x, bias, None, 0, make_key(0.0, seed=0))
+    two = norm(one[0], None, residual, 1, key)
+    for index, (got, expected) in enumerate(zip(sandwich(True), (*two, *one[1:]))):
+        if expected is not None:
+            same(f'sandwich_norm {index} {where}', got, expected)
+    for index, got in enumerate(sandwich(False)[:2]):
+        same(f'sandwich_norm {index} without saving {where}', got, two[index])
 
 
 def check_embedding(tokens, width, type, probability, with_type=True):
@@ -241,13 +293,14 @@ def activated(z, kind):
     return F.gelu(z, approximate='tanh' if kind == 'gelu_tanh' else 'none')
 
 
-def check_gate(tokens, width, type, kind, first, with_bias):
+def check_gate(tokens, width, type, kind, first, with_bias, room=0):
     where = f'{kind} {"first" if first else "last"} {tokens}x{width} {str(type)[6:]}'
     shape = rows(type, tokens, width)
     x, dy = normal(tokens, 2 * width, type=type, std=1.5), normal(tokens, width, type=type)
     bias = normal(2 * width, type=type, std=0.5) if with_bias else None
-    y = poison(tokens, width, type=type)
-    call('gate_forward', shape, KINDS[kind], first, x, bias, y)
+    y = roomy(tokens, width, room, type)
+    call('gate_forward', shape, KINDS[kind], first, x, bias, y, y.stride(0))
+    check_room(f'gate_forward {where}', y, room)
     z = (x.double() + (bias.double() if with_bias else 0)).requires_grad_()
     one, two = z.chunk(2, 1)
     reference = activated(one if first else two, kind) * (two if first else one)
@@ -256,9 +309,10 @@ def check_gate(tokens, width, type, kind, first, with_bias):
 
     def backward(inplace):
         gradient, again = before.clone(), poison(tokens, width, type=type)
-        dx = x.clone() if inplace else poison(tokens, 2 * width, type=type)
-        call('gate_backward', shape, KINDS[kind], first, dy, dx if inplace else x, bias, dx, again, gradient if with_bias else None,
+        dx = x.clone() if inplace else roomy(tokens, 2 * width, room, type)
+        call('gate_backward', shape, KINDS[kind], first, dy, dx if inplace else x, bias, dx, dx.stride(0), again, gradient if with_bias else None,
              scratch('gate_backward', shape))
+        check_room(f'gate_backward {where}', dx, 0 if inplace else room)
         return dx, again, gradient
 
     result = backward(False)
@@ -517,7 +571,7 @@ def check_refusals():
     for name, shape, pointer in (('width 12', rows(F32, 4, 12), ok), ('width 2056', rows(F32, 1, 2056), ok),
                                  ('unaligned', rows(F32, 4, 16), ok.view(-1)[1:])):
         try:
-            call('norm_forward', shape, pointer, None, None, ok, ok, 0, 0.0, EPSILON, Key(0, 0, 0, 1.0), ok, None, None, None)
+            call('norm_forward', shape, pointer, None, None, ok, ok, 0, 0.0, EPSILON, Key(0, 0, 0, 1.0), ok, shape.width, None, None, None)
             failures.append(f'refusal of {name}: none')
         except RuntimeError:
             pass
@@ -531,7 +585,7 @@ def check_refusals():
         except RuntimeError:
             pass
     call('pool_forward', rows(F32, 0, 16), offsets, 0, 0, None, None, None, None)
-    call('norm_forward', rows(F32, 0, 16), None, None, None, None, None, 0, 0.0, EPSILON, Key(0, 0, 0, 1.0), None, None, None, None)
+    call('norm_forward', rows(F32, 0, 16), None, None, None, None, None, 0, 0.0, EPSILON, Key(0, 0, 0, 1.0), None, 16, None, None, None)
 
 
 def check():
@@ -551,7 +605,10 @@ def check():
         for width in (128, 640, 1024, 2048):
             check_norm(37, width, type, 0.0, with_bias=False, root=True, with_beside=True)
         check_norm(37, 1024, type, 0.1, root=True, offset=1.0)
-        check_norm(37, 768, type, 0.1, with_beside=True)
+        check_norm(37, 768, type, 0.1, with_beside=True, room=24)
+        for tokens, width in [(1, 768), (37, 136)] if small else [(1, 768), (1001, 768), (37, 136), (301, 384), (65, 1024), (9, 1536), (77, 2048)]:
+            check_sandwich(tokens, width, type, 0.0, root=True, with_bias=False)
+            check_sandwich(tokens, width, type, 0.1, root=False, with_bias=True, room=16)
     check_embedding(37, 768, BF16, 0.1, with_type=False)
     for tokens, width in [(1, 1), (9, 7), (70, 130)] if small else [(1, 1), (5, 2), (1000, 17), (7, 4097), (100_003, 64)]:
         for type in (BF16, F32):
@@ -567,7 +624,7 @@ def check():
     for tokens, width in [(1, 8), (33, 136)] if small else [(1, 1152), (1001, 3072), (258, 136), (33, 8200), (5000, 768)]:
         for type in (BF16, F32):
             for index, kind in enumerate(KINDS):
-                check_gate(tokens, width, type, kind, index % 2, with_bias=index < 2)
+                check_gate(tokens, width, type, kind, index % 2, with_bias=index < 2, room=8 * index)
     for size in (32, 64, 128, 256):
         for type in (BF16, F32):
             for tokens, queries, keys in [(1, 1, 1), (37, 4, 2)] if small else [(1, 1, 1), (701, 12, 12), (1001, 16, 8), (333, 3, 1)]:
@@ -654,7 +711,7 @@ def time_model(name, tokens, width, intermediate):
     g = gradient.unbind(0)
     one, label = tokens * width * 2, f'{name} T={tokens}'
     workspace = scratch('norm_backward', shape)
-    forward = lambda save: lambda k: call('norm_forward', shape, a[k], bias, b[k], scale, shift, 0, 0.0, EPSILON, key, c[k],
+    forward = lambda save: lambda k: call('norm_forward', shape, a[k], bias, b[k], scale, shift, 0, 0.0, EPSILON, key, c[k], width,
                                           *((d[k], mean, rstd) if save else (None, None, None)))
     report(f'{label} norm forward, saving', 4 * one, measure(forward(True), sets))
     report(f'{label} norm forward', 3 * one, measure(forward(False), sets))

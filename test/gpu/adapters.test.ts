@@ -5,16 +5,20 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
   AdamW,
+  call,
   emptyCache,
   memory,
+  noGrad,
   synchronize,
   TextEncoder,
+  tidy,
+  withSeed,
   type LoadOptions,
   type LoraOptions,
 } from '../../lib/index.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { gradientCosines } from '../../bench/gpu/checks.js';
-import { device, mixedLengths, step, tokens } from './support.js';
+import { device, gradients, mixedLengths, step, tokens } from './support.js';
 
 const VOCABULARY = 30_000;
 const CONFIG = {
@@ -23,6 +27,16 @@ const CONFIG = {
 };
 const LORA: LoraOptions = { rank: 16, alpha: 32, targetModules: 'all-linear' };
 let folder: string;
+
+/** A folder with a small random model, removed with the value. */
+async function smallFolder(
+  config: Readonly<Record<string, unknown>>,
+): Promise<{ path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), 'gradcache-adapters-'));
+  using encoder = TextEncoder.create(config, await smallTokenizer(97), { seed: 4 });
+  await encoder.save(path);
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
+}
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'gradcache-adapters-'));
@@ -92,3 +106,45 @@ test('the bfloat16 gradient of adapters has the direction of the float32 one', a
   for (const [layer, cosine] of Object.entries(layers))
     assert.ok(cosine >= 0.99, `${layer}: cosine ${cosine}`);
 });
+
+/** Their matrices have room for adapters, and norms, gates and their gradients leave it behind their rows. */
+const GATED = {
+  qwen3: { model_type: 'qwen3', num_key_value_heads: 2 },
+  gemma3: { model_type: 'gemma3_text', num_key_value_heads: 1, sliding_window: 6, sliding_window_pattern: 2 },
+  modernbert: { model_type: 'modernbert', local_attention: 6, pad_token_id: 0 },
+};
+
+for (const [name, config] of Object.entries(GATED)) {
+  for (const dropout of [0, 0.2]) {
+    test(`adapters of ${name} have the gradients of the CPU, dropout ${dropout}`, async () => {
+      const sizes = { vocab_size: 97, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4 };
+      const more = { head_dim: 32, intermediate_size: 192, max_position_embeddings: 64 };
+      await using small = await smallFolder({ ...sizes, ...more, ...config, initializer_range: 0.2 });
+      const gradientsOn = async (where: string): Promise<Map<string, Float32Array | Float64Array>> => {
+        const lora: LoraOptions = { rank: 5, alpha: 8, targetModules: 'all-linear', dropout };
+        using encoder = await TextEncoder.load(small.path, { device: where, seed: 3, dropout: 0, lora });
+        const texts = [tokens(mixedLengths(12, 20), 97, 1), tokens(mixedLengths(12, 31), 97, 2)];
+        // B begins with zeros, and with it the gradient of A.
+        withSeed(9, () =>
+          noGrad(() =>
+            tidy(() => {
+              for (const { tensor } of encoder.parameters()) {
+                const noise = call('aten::randn', tensor.shape, { dtype: 'float32' });
+                call('aten::add_.Tensor', tensor, noise.to({ device: where }), { alpha: 0.1 });
+              }
+            }),
+          ),
+        );
+        await step(encoder, texts, { chunk: { tokens: 100 } });
+        return gradients(encoder);
+      };
+      const [here, there] = [await gradientsOn('cpu'), await gradientsOn(device)];
+      assert.equal(there.size, here.size);
+      for (const [parameter, expected] of here) {
+        const got = there.get(parameter)!;
+        const error = Math.hypot(...expected.map((value, k) => value - got[k]!)) / Math.hypot(...expected);
+        assert.ok(error < 2e-4, `${parameter}: relative error ${error}`);
+      }
+    });
+  }
+}

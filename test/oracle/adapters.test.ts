@@ -87,8 +87,8 @@ CASES.push(
   ],
   [
     'qwen3',
-    { r: 2, lora_alpha: 4, target_modules: ['q_proj', 'k_proj', 'v_proj'] },
-    { rank: 2, alpha: 4, targetModules: ['q_proj', 'k_proj', 'v_proj'] },
+    { r: 2, lora_alpha: 4, target_modules: 'all-linear' },
+    { rank: 2, alpha: 4, targetModules: 'all-linear' },
   ],
 );
 

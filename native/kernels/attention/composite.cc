@@ -24,6 +24,11 @@ void inBlocks(const Rectangle& shape, const AttentionForm& form, Visit visit) {
   for (int64_t from = 0; from < longest; from += most) visit(Block{from, std::min(most, longest - from)});
 }
 
+// The numbers of a block's queries.
+at::Tensor queriesOf(const Rectangle& shape, const Block& block) {
+  return shape.queries.narrow(2, block.from, block.count);
+}
+
 // [count, longest] of key - query, as int64.
 at::Tensor distances(const Block& block, int64_t longest, const at::Tensor& like) {
   const auto options = like.options().dtype(at::kLong);
@@ -130,8 +135,7 @@ Pairs pairsOf(const Parts& parts, const Rectangle& shape, const Block& block, co
   }
   pairs.dout = together(ofOutputs);
   at::Tensor dp = apart(product(pairs.dout, parts.v.transpose(1, 2)), form);
-  if (key.active())
-    dp = kernels::dropoutOfRows(dp, queryNumbers(shape, block.from, block.count, form.heads), key);
+  if (key.active()) dp = kernels::dropoutOfRows(dp, queriesOf(shape, block), key);
   pairs.dscores = at::_softmax_backward_data(dp, pairs.p, 3, dp.scalar_type());
   if (scored.capped.defined()) pairs.dscores.mul_(scored.capped.square_().neg_().add_(1));
   return pairs;
@@ -156,17 +160,17 @@ void addByDistance(const at::Tensor& gradient, const at::Tensor& dscores, const 
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
                     const at::Tensor& distanceBias, const DropoutKey& key) {
   at::Tensor out = at::empty({qkv.size(0), form.heads * form.size}, qkv.options());
-  inRectangles(sequences, form.heads, [&](const Rectangle& shape) {
+  const auto rectangles = rectanglesOf(sequences, form.heads);
+  for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, shape, form);
     std::vector<at::Tensor> blocks;
     inBlocks(shape, form, [&](const Block& block) {
       at::Tensor p = probabilities(parts, shape, block, form, distanceBias).p;
-      if (key.active())
-        p = kernels::dropoutOfRows(p, queryNumbers(shape, block.from, block.count, form.heads), key);
+      if (key.active()) p = kernels::dropoutOfRows(p, queriesOf(shape, block), key);
       blocks.push_back(product(p.flatten(0, 1), parts.v));
     });
     gatherInto(out.narrow(0, shape.firstToken, shape.count), apart(joined(blocks), form), shape);
-  });
+  }
   return {out, {}};
 }
 
@@ -174,7 +178,8 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const AttentionForm& form, const at::Tensor& distanceBias, const DropoutKey& key,
                              const at::Tensor& distanceBiasGradient) {
   at::Tensor dqkv = at::empty(qkv.sizes(), qkv.options());
-  inRectangles(sequences, form.heads, [&](const Rectangle& shape) {
+  const auto rectangles = rectanglesOf(sequences, form.heads);
+  for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, shape, form);
     std::vector<at::Tensor> dq;
     at::Tensor dk, dv;
@@ -187,9 +192,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
       add(dk, product(dscores.transpose(1, 2), q, form.scale));
       pairs.dscores.reset();
       const at::Tensor p =
-          key.active()
-              ? kernels::dropoutOfRows(pairs.p, queryNumbers(shape, block.from, block.count, form.heads), key)
-              : pairs.p;
+          key.active() ? kernels::dropoutOfRows(pairs.p, queriesOf(shape, block), key) : pairs.p;
       add(dv, product(p.flatten(0, 1).transpose(1, 2), pairs.dout));
     });
     const at::Tensor rows = dqkv.narrow(0, shape.firstToken, shape.count);
@@ -200,19 +203,20 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
       gatherInto(rows.narrow(1, column, width), part, shape);
       column += width;
     }
-  });
+  }
   return dqkv;
 }
 
 void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
                              const Sequences& sequences, const AttentionForm& form,
                              const at::Tensor& distanceBias, const DropoutKey& key) {
-  inRectangles(sequences, form.heads, [&](const Rectangle& shape) {
+  const auto rectangles = rectanglesOf(sequences, form.heads);
+  for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, shape, form);
     inBlocks(shape, form, [&](const Block& block) {
       addByDistance(gradient, pairsOf(parts, shape, block, dout, form, distanceBias, key).dscores, block);
     });
-  });
+  }
 }
 
 }  // namespace gradcache::kernels::composite

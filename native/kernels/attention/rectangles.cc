@@ -1,7 +1,12 @@
 #include "kernels/attention/rectangles.h"
 
+#include <algorithm>
+
 namespace gradcache::kernels::composite {
 
+namespace {
+
+// The rectangle of sequences [first, last).
 Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int64_t longest) {
   const int64_t firstToken = sequences.offsets[first], count = sequences.offsets[last] - firstToken;
   at::Tensor offsets =
@@ -14,14 +19,51 @@ Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int
   };
   if (count == (last - first) * longest) {
     const at::Tensor tokens = numbers.view({-1, longest});
-    return {firstToken, count, tokens, {}, {}, keys(tokens)};
+    return {firstToken, count, tokens, {}, {}, keys(tokens), {}};
   }
   at::Tensor begins = offsets.narrow(0, 0, last - first), ends = offsets.narrow(0, 1, last - first);
   at::Tensor tokens = begins.unsqueeze(1).add(at::arange(longest, offsets.options()).unsqueeze(0));
   at::Tensor present = tokens.lt(ends.unsqueeze(1));
   at::Tensor owner = at::searchsorted(ends, numbers, /*out_int32=*/false, /*right=*/true);
   at::Tensor places = owner.mul(longest).add(numbers).sub(begins.index_select(0, owner));
-  return {firstToken, count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places, keys(tokens)};
+  return {firstToken,   count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places,
+          keys(tokens), {}};
+}
+
+at::Tensor numbersOfQueries(const Rectangle& shape, int64_t heads) {
+  const int64_t first = shape.firstToken * heads;
+  return at::arange(first, first + heads, shape.tokens.options())
+      .view({1, heads, 1})
+      .add(shape.tokens.unsqueeze(1), heads);
+}
+
+Rectangles allOf(const Sequences& sequences, int64_t heads) {
+  Rectangles all{heads, {}};
+  const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
+  for (int64_t first = 0, last = 0; first < n; first = last) {
+    int64_t longest = 0;
+    for (; last < n; ++last) {
+      const int64_t length = sequences.offsets[last + 1] - sequences.offsets[last];
+      const int64_t side = std::max(longest, length);
+      if (last > first && (last + 1 - first) * heads * side * side > kMostPairs) break;
+      longest = side;
+    }
+    all.list.push_back(rectangle(sequences, first, last, longest));
+    all.list.back().queries = numbersOfQueries(all.list.back(), heads);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::shared_ptr<const Rectangles> rectanglesOf(const Sequences& sequences, int64_t heads) {
+  if (sequences.rectangles != nullptr) {
+    const std::shared_ptr<const Rectangles>& kept = *sequences.rectangles;
+    if (kept && kept->heads == heads) return kept;
+  }
+  auto all = std::make_shared<const Rectangles>(allOf(sequences, heads));
+  if (sequences.rectangles != nullptr) *sequences.rectangles = all;
+  return all;
 }
 
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads) {
@@ -37,14 +79,6 @@ void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangl
   } else {
     rows.unflatten(1, {padded.size(1), -1}).unflatten(0, {padded.size(0), -1}).copy_(byToken);
   }
-}
-
-at::Tensor queryNumbers(const Rectangle& shape, int64_t from, int64_t count, int64_t heads) {
-  return shape.tokens.narrow(1, from, count)
-      .unsqueeze(1)
-      .add(shape.firstToken)
-      .mul(heads)
-      .add(at::arange(heads, shape.tokens.options()).view({1, heads, 1}));
 }
 
 }  // namespace gradcache::kernels::composite

@@ -3,8 +3,9 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "kernels/sequences.h"
 
@@ -24,34 +25,24 @@ struct Rectangle {
   at::Tensor present;  // bool [n, longest]
   at::Tensor places;   // int64 [count]: where each token lies in the flattened rectangle
   at::Tensor keys;     // bool [n, longest]: what is attended to; undefined: what is present
+  // int64 [n, heads, longest]: the numbers by which dropout counts the queries.
+  at::Tensor queries;
 };
 
-// The rectangle of sequences [first, last), computed on the device without waiting for it.
-Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int64_t longest);
+// All sequences, in rectangles of at most kMostPairs pairs, or of one longer sequence. A chunk's sequences
+// are sorted by length, so rectangles are almost full.
+struct Rectangles {
+  int64_t heads;
+  std::vector<Rectangle> list;
+};
 
-// Visits all sequences in rectangles of at most kMostPairs pairs, or of one longer sequence. A chunk's
-// sequences are sorted by length, so rectangles are almost full.
-template <class Visit>
-void inRectangles(const Sequences& sequences, int64_t heads, Visit visit) {
-  const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
-  for (int64_t first = 0, last = 0; first < n; first = last) {
-    int64_t longest = 0;
-    for (; last < n; ++last) {
-      const int64_t length = sequences.offsets[last + 1] - sequences.offsets[last];
-      const int64_t side = std::max(longest, length);
-      if (last > first && (last + 1 - first) * heads * side * side > kMostPairs) break;
-      longest = side;
-    }
-    visit(rectangle(sequences, first, last, longest));
-  }
-}
+// Computed on the device without waiting for it, once where the sequences keep them: a dozen small kernels
+// for each rectangle would otherwise be launched by every layer.
+std::shared_ptr<const Rectangles> rectanglesOf(const Sequences& sequences, int64_t heads);
 
 // rows [count, heads * d] as [n, heads, longest, d]; places behind a sequence hold its last token's row.
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads);
 // And back, into rows [count, heads * d]: what places behind a sequence hold is left out.
 void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangle& shape);
-
-// int64 [n, heads, count]: the numbers by which dropout counts queries [from, from + count) of each sequence.
-at::Tensor queryNumbers(const Rectangle& shape, int64_t from, int64_t count, int64_t heads);
 
 }  // namespace gradcache::kernels::composite

@@ -12,9 +12,8 @@ namespace gradcache::kernels {
 namespace {
 
 using composite::gatherInto;
-using composite::inRectangles;
-using composite::queryNumbers;
 using composite::Rectangle;
+using composite::rectanglesOf;
 using composite::spread;
 
 // What a rectangle of sequences as long as `longest` needs of the vectors: one for each distance.
@@ -86,7 +85,7 @@ Parts partsOf(const at::Tensor& qkv, const DistanceVectors& vectors, const Recta
 at::Tensor dropped(const at::Tensor& pairs, const Rectangle& shape, const AttentionForm& form,
                    const DropoutKey& key) {
   if (!key.active()) return pairs;
-  return dropoutOfRows(pairs, queryNumbers(shape, 0, pairs.size(2), form.heads), key);
+  return dropoutOfRows(pairs, shape.queries, key);
 }
 
 // Adds to the gradient of a table what a rectangle's scores by distance [n, heads, L, 2 L - 1] give, which
@@ -103,11 +102,12 @@ at::Tensor disentangledAttention(const at::Tensor& qkv, const DistanceVectors& v
                                  const Sequences& sequences, const AttentionForm& form,
                                  const DropoutKey& key) {
   at::Tensor out = at::empty({qkv.size(0), form.heads * form.size}, qkv.options());
-  inRectangles(sequences, form.heads, [&](const Rectangle& shape) {
+  const auto rectangles = rectanglesOf(sequences, form.heads);
+  for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, vectors, shape, form);
     const at::Tensor y = at::matmul(dropped(parts.p, shape, form, key), parts.v);
     gatherInto(out.narrow(0, shape.firstToken, shape.count), y, shape);
-  });
+  }
   return out;
 }
 
@@ -120,7 +120,8 @@ DisentangledGradients disentangledAttentionBackward(const at::Tensor& dout, cons
   };
   DisentangledGradients gradients{at::empty(qkv.sizes(), qkv.options()), zeros(vectors.keys),
                                   zeros(vectors.queries)};
-  inRectangles(sequences, form.heads, [&](const Rectangle& shape) {
+  const auto rectangles = rectanglesOf(sequences, form.heads);
+  for (const Rectangle& shape : rectangles->list) {
     Parts parts = partsOf(qkv, vectors, shape, form);
     at::Tensor dy = spread(dout.narrow(0, shape.firstToken, shape.count), shape, form.heads);
     // Places without a query have no gradient.
@@ -148,7 +149,7 @@ DisentangledGradients disentangledAttentionBackward(const at::Tensor& dout, cons
       gatherInto(rows.narrow(1, column, width), part, shape);
       column += width;
     }
-  });
+  }
   return gradients;
 }
 

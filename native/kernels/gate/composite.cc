@@ -20,13 +20,15 @@ at::Tensor sumOf(const at::Tensor& x, const at::Tensor& bias) { return bias.defi
 
 }  // namespace
 
-at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order) {
+at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order,
+                 int64_t /*room*/) {
   const Halves z(sumOf(x, bias), order);
   return activated(z.gate, kind).mul_(z.up);
 }
 
 ActivationGradients gatedBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
-                                  Activation kind, GateOrder order, const at::Tensor& biasGradient) {
+                                  Activation kind, GateOrder order, const at::Tensor& biasGradient,
+                                  int64_t /*room*/) {
   const Halves z(sumOf(x, bias), order);
   ActivationGradients result{at::empty_like(x), activated(z.gate, kind)};
   const Halves dz(result.x, order);

@@ -127,13 +127,15 @@ ActivationGradients backward(const at::Tensor& dy, const at::Tensor& x, const at
 
 }  // namespace
 
-at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order) {
+at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order,
+                 int64_t /*room*/) {
   return x.scalar_type() == at::kFloat ? forward<float>(x, bias, kind, order)
                                        : forward<double>(x, bias, kind, order);
 }
 
 ActivationGradients gatedBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
-                                  Activation kind, GateOrder order, const at::Tensor& biasGradient) {
+                                  Activation kind, GateOrder order, const at::Tensor& biasGradient,
+                                  int64_t /*room*/) {
   at::Tensor rows = dy.contiguous();
   return dy.scalar_type() == at::kFloat ? backward<float>(rows, x, bias, kind, order, biasGradient)
                                         : backward<double>(rows, x, bias, kind, order, biasGradient);

@@ -5,16 +5,19 @@
 
 namespace gradcache::kernels {
 
-at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order) {
-  if (cuda::takesGates(x)) return cuda::gated(x, bias, kind, order);
-  return cpu::takes(x) ? cpu::gated(x, bias, kind, order) : composite::gated(x, bias, kind, order);
+at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order,
+                 int64_t room) {
+  const auto version = cuda::takesGates(x) ? cuda::gated : cpu::takes(x) ? cpu::gated : composite::gated;
+  return version(x, bias, kind, order, room);
 }
 
 ActivationGradients gatedBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
-                                  Activation kind, GateOrder order, const at::Tensor& biasGradient) {
-  if (cuda::takesGates(x)) return cuda::gatedBackward(dy, x, bias, kind, order, biasGradient);
-  return cpu::takes(dy) ? cpu::gatedBackward(dy, x, bias, kind, order, biasGradient)
-                        : composite::gatedBackward(dy, x, bias, kind, order, biasGradient);
+                                  Activation kind, GateOrder order, const at::Tensor& biasGradient,
+                                  int64_t room) {
+  const auto version = cuda::takesGates(x) ? cuda::gatedBackward
+                       : cpu::takes(dy)    ? cpu::gatedBackward
+                                           : composite::gatedBackward;
+  return version(dy, x, bias, kind, order, biasGradient, room);
 }
 
 }  // namespace gradcache::kernels

@@ -8,10 +8,13 @@ namespace gradcache::kernels {
 enum class GateOrder { kGateFirst, kUpFirst };
 
 // x [T, 2 W] is gate and up in this order, `bias` [2 W] or undefined is added to both: y [T, W] = f(gate) *
-// up.
-at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order);
-// dL/dx [T, 2 W], and the forward's output again; adds to the gradient of the bias where that is defined.
+// up. `room` is for so many columns behind y (kernels/room.h); on a CPU there is none.
+at::Tensor gated(const at::Tensor& x, const at::Tensor& bias, Activation kind, GateOrder order,
+                 int64_t room = 0);
+// dL/dx [T, 2 W], with `room`, and the forward's output again; adds to the gradient of the bias where that is
+// defined.
 ActivationGradients gatedBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
-                                  Activation kind, GateOrder order, const at::Tensor& biasGradient);
+                                  Activation kind, GateOrder order, const at::Tensor& biasGradient,
+                                  int64_t room = 0);
 
 }  // namespace gradcache::kernels

@@ -13,7 +13,7 @@ at::ScalarType statisticsType(const at::Tensor& x) {
 }  // namespace
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
-          const DropoutKey& key, bool save) {
+          const DropoutKey& key, bool save, int64_t /*room*/) {
   at::Tensor sum = bias.defined() ? x.add(bias) : x;
   if (key.active()) sum = kernels::dropout(sum, key);
   if (residual.defined()) sum = sum.add(residual);

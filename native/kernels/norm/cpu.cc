@@ -222,7 +222,7 @@ NormGradients backward(const at::Tensor& dy, const at::Tensor& dsum, const Norm&
 }  // namespace
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
-          const DropoutKey& key, bool save) {
+          const DropoutKey& key, bool save, int64_t /*room*/) {
   return x.scalar_type() == at::kFloat ? forward<float>(x, bias, residual, weights, key, save)
                                        : forward<double>(x, bias, residual, weights, key, save);
 }

@@ -1,5 +1,6 @@
 #include "kernels/cuda/rows.h"
 #include "kernels/norm/versions.h"
+#include "kernels/room.h"
 
 namespace gradcache::kernels::cuda {
 
@@ -9,9 +10,9 @@ constexpr int64_t kWidestNorm = 2048;
 
 bool takesNorms(const at::Tensor& rows) { return takesRows(rows) && rows.size(-1) <= kWidestNorm; }
 
-Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save) {
+Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save, int64_t room) {
   Norm result;
-  result.y = at::empty({tokens, width}, options);
+  result.y = emptyRows(tokens, width, room, options);
   if (!save) return result;
   result.sum = at::empty({tokens, width}, options);
   result.mean = at::empty({tokens}, options.dtype(at::kFloat));
@@ -20,8 +21,8 @@ Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, 
 }
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
-          const DropoutKey& key, bool save) {
-  Norm result = emptyNorm(x.size(0), x.size(1), x.options(), save);
+          const DropoutKey& key, bool save, int64_t room) {
+  Norm result = emptyNorm(x.size(0), x.size(1), x.options(), save, room);
   const bool plain = !bias.defined() && !residual.defined() && !key.active();
   if (save && plain) result.sum.reset();
   if (weights.kind == NormKind::kRootSquare) result.mean.reset();
@@ -29,7 +30,8 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
   check(library().normForward(&rows, input(x), input(bias), input(residual), input(weights.scale),
                               input(weights.shift), weights.kind == NormKind::kRootSquare,
                               static_cast<float>(weights.offset), static_cast<float>(weights.epsilon), key,
-                              output(result.y), output(result.sum), floats(result.mean), floats(result.rstd)),
+                              output(result.y), result.y.stride(0), output(result.sum), floats(result.mean),
+                              floats(result.rstd)),
         "norm");
   if (save && plain) result.sum = x;
   return result;
@@ -37,14 +39,14 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
 
 SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
                           const NormWeights& inner, const NormWeights& outer, const DropoutKey& key,
-                          bool save) {
+                          bool save, int64_t room) {
   const auto emptyStatistics = [&](Norm& norm) {
     const at::TensorOptions options = x.options().dtype(at::kFloat);
     if (outer.kind != NormKind::kRootSquare) norm.mean = at::empty({x.size(0)}, options);
     norm.rstd = at::empty({x.size(0)}, options);
   };
   SandwichNorm result;
-  result.outer.y = at::empty_like(x);
+  result.outer.y = emptyRows(x.size(0), x.size(1), room, x.options());
   result.outer.sum = at::empty_like(x);
   if (save) {
     emptyStatistics(result.inner);
@@ -62,10 +64,10 @@ SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at:
                                    outer.kind == NormKind::kRootSquare,
                                    static_cast<float>(outer.offset),
                                    static_cast<float>(outer.epsilon)};
-  check(library().sandwichNormForward(&rows, &sandwich, key, output(result.outer.y), output(result.outer.sum),
-                                      floats(result.outer.mean), floats(result.outer.rstd),
-                                      output(result.inner.sum), floats(result.inner.mean),
-                                      floats(result.inner.rstd)),
+  check(library().sandwichNormForward(&rows, &sandwich, key, output(result.outer.y), result.outer.y.stride(0),
+                                      output(result.outer.sum), floats(result.outer.mean),
+                                      floats(result.outer.rstd), output(result.inner.sum),
+                                      floats(result.inner.mean), floats(result.inner.rstd)),
         "sandwich norm");
   if (save && !bias.defined()) result.inner.sum = x;
   return result;

@@ -8,10 +8,9 @@
 namespace gradcache::kernels {
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
-          const DropoutKey& key, bool save) {
-  if (cuda::takesNorms(x)) return cuda::norm(x, bias, residual, weights, key, save);
-  return cpu::takes(x) ? cpu::norm(x, bias, residual, weights, key, save)
-                       : composite::norm(x, bias, residual, weights, key, save);
+          const DropoutKey& key, bool save, int64_t room) {
+  const auto version = cuda::takesNorms(x) ? cuda::norm : cpu::takes(x) ? cpu::norm : composite::norm;
+  return version(x, bias, residual, weights, key, save, room);
 }
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
@@ -25,13 +24,14 @@ NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const N
 
 SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
                           const NormWeights& inner, const NormWeights& outer, const DropoutKey& key,
-                          bool save) {
+                          bool save, int64_t room) {
   const bool alike =
       inner.kind == outer.kind && inner.offset == outer.offset && inner.epsilon == outer.epsilon;
-  if (alike && cuda::takesNorms(x)) return cuda::sandwichNorm(x, bias, residual, inner, outer, key, save);
+  if (alike && cuda::takesNorms(x))
+    return cuda::sandwichNorm(x, bias, residual, inner, outer, key, save, room);
   SandwichNorm result;
   result.inner = norm(x, bias, {}, inner, {}, save);
-  result.outer = norm(std::exchange(result.inner.y, {}), {}, residual, outer, key, /*save=*/true);
+  result.outer = norm(std::exchange(result.inner.y, {}), {}, residual, outer, key, /*save=*/true, room);
   return result;
 }
 

@@ -25,9 +25,10 @@ struct Norm {
   at::Tensor sum;         // [T, H]: residual + dropout(x + bias), or x itself; undefined unless saved
   at::Tensor mean, rstd;  // [T]; undefined unless saved, the mean of kRootSquare too
 };
-// `bias` and `residual` may be undefined. `save` keeps what normBackward needs.
+// `bias` and `residual` may be undefined. `save` keeps what normBackward needs. `room` is for so many columns
+// behind y (kernels/room.h); on a CPU there is none.
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
-          const DropoutKey& key, bool save);
+          const DropoutKey& key, bool save, int64_t room = 0);
 
 // Two norms with a sum between them (Ding et al. 2021).
 struct SandwichNorm {
@@ -38,7 +39,7 @@ struct SandwichNorm {
 // keeps what two calls of normBackward need.
 SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
                           const NormWeights& inner, const NormWeights& outer, const DropoutKey& key,
-                          bool save);
+                          bool save, int64_t room = 0);
 
 struct NormGradients {
   at::Tensor sum;  // dL/d(residual), [T, H]
