@@ -198,6 +198,21 @@ int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, 
                                  const void* out, const float* normalizer, const void* distanceBias,
                                  float scale, gradcache::DropoutKey key, void* dqkv);
 
+/* Scores of queries with keys: rows of one query and head. */
+typedef struct {
+  int64_t rows, width;       /* width: keys of a query, at most 1024 */
+  const unsigned char* seen; /* [rows / rowsOfSeen, width]: 0 where a key is not seen; or null: all are */
+  int64_t rowsOfSeen;        /* neighbours that see the same keys */
+  const int64_t* numbers;    /* [rows], by which dropout counts them; may be null where it drops nothing */
+  void* stream;
+} GradcachePairs;
+/* p = dropout(softmax(scores)) over the keys that are seen; may be scores. */
+int gradcache_softmax_forward(const GradcachePairs* pairs, const float* scores, gradcache::DropoutKey key,
+                              float* p);
+/* p as above, and dscores = dL/dscores from dp = dL/dp; they may be scores and dp. */
+int gradcache_softmax_backward(const GradcachePairs* pairs, const float* scores, const float* dp,
+                               gradcache::DropoutKey key, float* p, float* dscores);
+
 /* The recurrence of SRU and QRNN over packed sequences; kernels/recurrence/recurrence.h has the equations. A
  * sequence may be empty. */
 typedef struct {

@@ -24,7 +24,8 @@ import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tokens } from '../exactness/support.js';
 import { runParts } from './run-parts.js';
 
-const ranks = (await Ranks.join({ timeout: 60 }))!;
+const ranks = (await Ranks.join({ timeout: 60, device: process.env.DEVICE ?? 'cpu' }))!;
+const { device } = ranks;
 const tokenizer = await smallTokenizer(97, { specialTokens: false });
 
 type State = ReadonlyMap<string, StoredTensor>;
@@ -93,7 +94,7 @@ function encoderOf(
         ...{ model_type: 'bert', vocab_size: 97, hidden_size: 24, max_position_embeddings: 40 },
         ...{ num_hidden_layers: 1, num_attention_heads: 3, intermediate_size: 40 },
       };
-  const encoder = TextEncoder.create(settings, tokenizer, { seed: 4, dropout: 0, ...options });
+  const encoder = TextEncoder.create(settings, tokenizer, { seed: 4, dropout: 0, device, ...options });
   const loss = infoNCE({ temperature: { initial: 0.3, learned } });
   const gradcache = new GradCache({ encoders: [encoder, encoder], loss });
   const batch = (step: number, shift: number) => {
@@ -119,7 +120,7 @@ function callers(): Subject {
   const make = (name: string, shape: number[], turned = false): Parameter => {
     const size = shape.reduce((product, extent) => product * extent, 1);
     const values = Float32Array.from({ length: size }, (_, k) => Math.sin(size + k * 0.37));
-    const rows = Tensor.from(values, { shape }).to({ dtype: 'bfloat16' });
+    const rows = Tensor.from(values, { shape, device }).to({ dtype: 'bfloat16' });
     const tensor = turned ? rows.t() : rows;
     tensor.requiresGrad = true;
     tensor.grad = call('aten::empty_like', tensor.detach());
@@ -136,7 +137,7 @@ function callers(): Subject {
     backward: async (step) => {
       for (const { tensor } of parameters) {
         const values = Float32Array.from({ length: tensor.size }, (_, k) => Math.cos(step + k * 0.11));
-        const rows = Tensor.from(values, { shape: tensor.shape });
+        const rows = Tensor.from(values, { shape: tensor.shape, device });
         tensor.grad!.copyFrom(rows);
       }
       await Promise.resolve();
@@ -206,7 +207,7 @@ async function training(options: CreateOptions, own: Partial<AdamWOptions>): Pro
         ...{ num_hidden_layers: 1, num_attention_heads: 3, intermediate_size: 40 },
       },
       tokenizer,
-      { seed: 4, dropout: 0, precision: 'bfloat16', ...options },
+      { seed: 4, dropout: 0, device, precision: 'bfloat16', ...options },
     );
     const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), ranks });
     const optimizer = new AdamW(gradcache.parameters(), { lr: 0.01, maxGradNorm: 1, ...own, ranks: over });
@@ -224,7 +225,7 @@ async function training(options: CreateOptions, own: Partial<AdamWOptions>): Pro
 
 /** What the copy of a large parameter and its moments take of this rank's memory. */
 async function bytesOfCopies(): Promise<number> {
-  const large = (): Tensor => call('aten::full', [26_000_000], 1, { dtype: 'bfloat16' });
+  const large = (): Tensor => call('aten::full', [26_000_000], 1, { dtype: 'bfloat16', device });
   const tensor = large();
   tensor.requiresGrad = true;
   tensor.grad = large();
@@ -247,9 +248,7 @@ async function bytesOfCopies(): Promise<number> {
 /** Ranks whose gradients are of other rows. */
 async function otherRows(): Promise<string> {
   const encoder = TextEncoder.create({ model_type: 'static', vocab_size: 97, hidden_size: 6 }, tokenizer, {
-    seed: 4,
-    precision: 'float32',
-    embeddingGradients: 'rows',
+    ...{ seed: 4, device, precision: 'float32', embeddingGradients: 'rows' },
   });
   const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE() });
   const optimizer = new AdamW(encoder.parameters(), { lr: 0.01, ranks });

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { devices } from '../../lib/index.js';
+import { assertWhole, UPDATES, type Found as Own } from '../distributed/divided-own-found.js';
 import { runRanks, startRanks, type StartOptions } from '../distributed/start-ranks.js';
 
 const gpus = devices().filter((name) => name.startsWith('cuda')).length;
@@ -107,6 +108,14 @@ test('an update that is divided over two GPUs is the whole one, bit for bit', { 
     for (const { digests } of [float32, bfloat16]) assert.equal(digests[1], digests[0]);
     assert.ok(accumulated.apart < 1e-10);
   }
+});
+
+test('divided updates of bfloat16 and of rows over two GPUs are the whole ones', { skip }, async (t) => {
+  const all = await runRanks<Own>(2, join(programs, 'divided-own-program.js'), [], onGpus);
+  for (const name of UPDATES) await t.test(name, () => assertWhole(name, all));
+  for (const { training } of all)
+    for (const [name, [undivided, divided]] of Object.entries(training))
+      assert.equal(divided, undivided, name);
 });
 
 test('gradients that are added up early over two GPUs are the same', { skip }, async () => {

@@ -7,6 +7,7 @@
 #include "kernels/attention/versions.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/rows/versions.h"
+#include "kernels/softmax/softmax.h"
 
 namespace gradcache::kernels::composite {
 
@@ -27,6 +28,11 @@ void inBlocks(const Rectangle& shape, const AttentionForm& form, Visit visit) {
 // The numbers of a block's queries.
 at::Tensor queriesOf(const Rectangle& shape, const Block& block) {
   return shape.queries.narrow(2, block.from, block.count);
+}
+
+// bool [n, 1, count, 1]: places behind a sequence's end.
+at::Tensor withoutQuery(const Rectangle& shape, const Block& block) {
+  return shape.present.narrow(1, block.from, block.count).logical_not().view({-1, 1, block.count, 1});
 }
 
 // [count, longest] of key - query, as int64.
@@ -54,9 +60,12 @@ Parts partsOf(const at::Tensor& qkv, const Rectangle& shape, const AttentionForm
   const at::Tensor heads =
       spread(qkv.narrow(0, shape.firstToken, shape.count), shape, form.heads + 2 * form.keyHeads);
   const int64_t served = form.heads / form.keyHeads;
+  if (served == 1) {
+    const at::Tensor all = heads.unflatten(1, {3, form.heads}).transpose(0, 1).contiguous();
+    return {all[0].flatten(0, 1), all[1].flatten(0, 1), all[2].flatten(0, 1)};
+  }
   auto each = [&](int64_t first) {
-    const at::Tensor some = heads.narrow(1, first, form.keyHeads);
-    return together(served == 1 ? some : some.repeat_interleave(served, 1));
+    return together(heads.narrow(1, first, form.keyHeads).repeat_interleave(served, 1));
   };
   return {together(heads.narrow(1, 0, form.heads)), each(form.heads), each(form.heads + form.keyHeads)};
 }
@@ -78,16 +87,29 @@ at::Tensor summed(const at::Tensor& heads, const AttentionForm& form) {
   return heads.view({heads.size(0), form.keyHeads, -1, heads.size(2), heads.size(3)}).sum({2});
 }
 
+// [n, heads, count, longest].
+at::Tensor scoresOf(const Parts& parts, const Block& block, const AttentionForm& form) {
+  return apart(product(parts.q.narrow(1, block.from, block.count), parts.k.transpose(1, 2), form.scale),
+               form);
+}
+
+// Whether a softmax over keys is all that becomes of the scores.
+bool isPlain(const Rectangle& shape, const AttentionForm& form, const at::Tensor& distanceBias) {
+  return form.softCap == 0 && !distanceBias.defined() && form.seesAll(shape.tokens.size(1));
+}
+
+PairRows pairRows(const Rectangle& shape, const Block& block) {
+  return {shape.keys.defined() ? shape.keys : shape.present, queriesOf(shape, block)};
+}
+
 struct Scored {
   at::Tensor p;       // softmax over the keys, [n, heads, count, longest]
   at::Tensor capped;  // tanh(score / softCap); undefined without
 };
 
-Scored probabilities(const Parts& parts, const Rectangle& shape, const Block& block,
-                     const AttentionForm& form, const at::Tensor& distanceBias) {
+Scored probabilities(at::Tensor scores, const Rectangle& shape, const Block& block, const AttentionForm& form,
+                     const at::Tensor& distanceBias) {
   const int64_t longest = shape.tokens.size(1);
-  at::Tensor scores =
-      apart(product(parts.q.narrow(1, block.from, block.count), parts.k.transpose(1, 2), form.scale), form);
   Scored result;
   if (form.softCap != 0) {
     result.capped = scores.div_(form.softCap).tanh_();
@@ -112,32 +134,43 @@ Scored probabilities(const Parts& parts, const Rectangle& shape, const Block& bl
   return result;
 }
 
+// The gradient of a block's outputs [n, heads, count, size], 0 where there is no query.
+at::Tensor outputGradient(const at::Tensor& dout, const Rectangle& shape, const Block& block,
+                          const AttentionForm& form) {
+  const at::Tensor gradient = spread(dout.narrow(0, shape.firstToken, shape.count), shape, form.heads)
+                                  .narrow(2, block.from, block.count);
+  // With places that are not present, the spread rows are a copy.
+  return shape.present.defined() ? gradient.masked_fill_(withoutQuery(shape, block), 0) : gradient;
+}
+
 // Values for the pairs of a block in backward, [n, heads, count, longest].
 struct Pairs {
   at::Tensor dout;     // [n * heads, count, size], contiguous
-  at::Tensor p;        // probabilities before the dropout
+  at::Tensor p;        // probabilities behind the dropout
   at::Tensor dscores;  // with a cap: before it
 };
 
 Pairs pairsOf(const Parts& parts, const Rectangle& shape, const Block& block, const at::Tensor& dout,
               const AttentionForm& form, const at::Tensor& distanceBias, const DropoutKey& key) {
   Pairs pairs;
-  at::Tensor ofOutputs = spread(dout.narrow(0, shape.firstToken, shape.count), shape, form.heads)
-                             .narrow(2, block.from, block.count);
-  Scored scored = probabilities(parts, shape, block, form, distanceBias);
-  pairs.p = std::move(scored.p);
-  if (shape.present.defined()) {
-    // Places without a query have gradient zero, but their rows of p can be NaN.
-    const at::Tensor empty =
-        shape.present.narrow(1, block.from, block.count).logical_not().view({-1, 1, block.count, 1});
-    ofOutputs = ofOutputs.masked_fill(empty, 0);
-    if (distanceBias.defined() || !form.seesAll(shape.tokens.size(1))) pairs.p.masked_fill_(empty, 0);
+  pairs.dout = together(outputGradient(dout, shape, block, form));
+  at::Tensor scores = scoresOf(parts, block, form);
+  const at::Tensor dp = apart(product(pairs.dout, parts.v.transpose(1, 2)), form);
+  if (isPlain(shape, form, distanceBias)) {
+    SoftmaxGradients gradients = droppedSoftmaxBackward(dp, scores, pairRows(shape, block), key);
+    pairs.p = std::move(gradients.p);
+    pairs.dscores = std::move(gradients.scores);
+    return pairs;
   }
-  pairs.dout = together(ofOutputs);
-  at::Tensor dp = apart(product(pairs.dout, parts.v.transpose(1, 2)), form);
-  if (key.active()) dp = kernels::dropoutOfRows(dp, queriesOf(shape, block), key);
-  pairs.dscores = at::_softmax_backward_data(dp, pairs.p, 3, dp.scalar_type());
-  if (scored.capped.defined()) pairs.dscores.mul_(scored.capped.square_().neg_().add_(1));
+  const Scored scored = probabilities(std::move(scores), shape, block, form, distanceBias);
+  // Places without a query have gradient zero, but their rows can be NaN.
+  if (shape.present.defined()) scored.p.masked_fill_(withoutQuery(shape, block), 0);
+  const auto dropped = [&](const at::Tensor& values) {
+    return key.active() ? kernels::dropoutOfRows(values, queriesOf(shape, block), key) : values;
+  };
+  pairs.dscores = at::_softmax_backward_data(dropped(dp), scored.p, 3, dp.scalar_type());
+  if (scored.capped.defined()) pairs.dscores.mul_(scored.capped.square().neg_().add_(1));
+  pairs.p = dropped(scored.p);
   return pairs;
 }
 
@@ -165,11 +198,16 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, const Att
     const Parts parts = partsOf(qkv, shape, form);
     std::vector<at::Tensor> blocks;
     inBlocks(shape, form, [&](const Block& block) {
-      at::Tensor p = probabilities(parts, shape, block, form, distanceBias).p;
-      if (key.active()) p = kernels::dropoutOfRows(p, queriesOf(shape, block), key);
+      at::Tensor scores = scoresOf(parts, block, form), p;
+      if (isPlain(shape, form, distanceBias)) {
+        p = droppedSoftmax(scores, pairRows(shape, block), key);
+      } else {
+        p = probabilities(std::move(scores), shape, block, form, distanceBias).p;
+        if (key.active()) p = kernels::dropoutOfRows(p, queriesOf(shape, block), key);
+      }
       blocks.push_back(product(p.flatten(0, 1), parts.v));
     });
-    gatherInto(out.narrow(0, shape.firstToken, shape.count), apart(joined(blocks), form), shape);
+    gatherInto(out.narrow(0, shape.firstToken, shape.count), {apart(joined(blocks), form)}, shape);
   }
   return {out, {}};
 }
@@ -191,18 +229,11 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
       dq.push_back(product(dscores, parts.k, form.scale));
       add(dk, product(dscores.transpose(1, 2), q, form.scale));
       pairs.dscores.reset();
-      const at::Tensor p =
-          key.active() ? kernels::dropoutOfRows(pairs.p, queriesOf(shape, block), key) : pairs.p;
-      add(dv, product(p.flatten(0, 1).transpose(1, 2), pairs.dout));
+      add(dv, product(pairs.p.flatten(0, 1).transpose(1, 2), pairs.dout));
     });
-    const at::Tensor rows = dqkv.narrow(0, shape.firstToken, shape.count);
-    int64_t column = 0;
-    for (const at::Tensor& part :
-         {apart(joined(dq), form), summed(apart(dk, form), form), summed(apart(dv, form), form)}) {
-      const int64_t width = part.size(1) * form.size;
-      gatherInto(rows.narrow(1, column, width), part, shape);
-      column += width;
-    }
+    gatherInto(dqkv.narrow(0, shape.firstToken, shape.count),
+               {apart(joined(dq), form), summed(apart(dk, form), form), summed(apart(dv, form), form)},
+               shape);
   }
   return dqkv;
 }

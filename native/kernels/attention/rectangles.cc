@@ -71,13 +71,15 @@ at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads)
   return padded.view({shape.tokens.size(0), shape.tokens.size(1), heads, -1}).transpose(1, 2);
 }
 
-void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangle& shape) {
-  const at::Tensor byToken = padded.transpose(1, 2);  // [n, longest, heads, d]
+void gatherInto(const at::Tensor& rows, const std::vector<at::Tensor>& parts, const Rectangle& shape) {
+  std::vector<at::Tensor> byToken;  // [n, longest, heads, d]
+  for (const at::Tensor& part : parts) byToken.push_back(part.transpose(1, 2));
   if (shape.present.defined()) {
     at::Tensor target = rows;
-    at::index_select_out(target, byToken.reshape({shape.tokens.numel(), -1}), 0, shape.places);
+    at::index_select_out(target, at::cat(byToken, 2).view({shape.tokens.numel(), -1}), 0, shape.places);
   } else {
-    rows.unflatten(1, {padded.size(1), -1}).unflatten(0, {padded.size(0), -1}).copy_(byToken);
+    at::Tensor target = rows.view({shape.tokens.size(0), shape.tokens.size(1), -1, parts.front().size(3)});
+    at::cat_out(target, byToken, 2);
   }
 }
 

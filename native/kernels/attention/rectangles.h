@@ -42,7 +42,7 @@ std::shared_ptr<const Rectangles> rectanglesOf(const Sequences& sequences, int64
 
 // rows [count, heads * d] as [n, heads, longest, d]; places behind a sequence hold its last token's row.
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads);
-// And back, into rows [count, heads * d]: what places behind a sequence hold is left out.
-void gatherInto(const at::Tensor& rows, const at::Tensor& padded, const Rectangle& shape);
+// And back, of parts that lie side by side in the rows: what places behind a sequence hold is left out.
+void gatherInto(const at::Tensor& rows, const std::vector<at::Tensor>& parts, const Rectangle& shape);
 
 }  // namespace gradcache::kernels::composite

@@ -32,6 +32,8 @@
   X(gradcache_attention_longest, attentionLongest) \
   X(gradcache_attention_forward, attentionForward) \
   X(gradcache_attention_backward, attentionBackward) \
+  X(gradcache_softmax_forward, softmaxForward) \
+  X(gradcache_softmax_backward, softmaxBackward) \
   X(gradcache_recurrence_forward, recurrenceForward) \
   X(gradcache_recurrence_backward_scratch, recurrenceBackwardScratch) \
   X(gradcache_recurrence_backward, recurrenceBackward) \

@@ -106,7 +106,7 @@ at::Tensor disentangledAttention(const at::Tensor& qkv, const DistanceVectors& v
   for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, vectors, shape, form);
     const at::Tensor y = at::matmul(dropped(parts.p, shape, form, key), parts.v);
-    gatherInto(out.narrow(0, shape.firstToken, shape.count), y, shape);
+    gatherInto(out.narrow(0, shape.firstToken, shape.count), {y}, shape);
   }
   return out;
 }
@@ -142,13 +142,7 @@ DisentangledGradients disentangledAttentionBackward(const at::Tensor& dout, cons
       dk.add_(at::matmul(skewed, parts.queries.vectors));
       addVectorGradient(gradients.queries, skewed, parts.k, parts.queries);
     }
-    const at::Tensor rows = gradients.qkv.narrow(0, shape.firstToken, shape.count);
-    const int64_t width = form.heads * form.size;
-    int64_t column = 0;
-    for (const at::Tensor& part : {dq, dk, dv}) {
-      gatherInto(rows.narrow(1, column, width), part, shape);
-      column += width;
-    }
+    gatherInto(gradients.qkv.narrow(0, shape.firstToken, shape.count), {dq, dk, dv}, shape);
   }
   return gradients;
 }
