@@ -5,6 +5,7 @@ import { typedDelimiter } from '../data/delimiter.js';
 import { nearest } from '../options/nearest.js';
 import { list, number, numbers, onOff, optional, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
+import { isPlainObject } from '../options/realms.js';
 import { put } from './flag-settings.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 
@@ -127,6 +128,12 @@ const READ: Readonly<Record<string, (text: string) => unknown>> = {
   at: (text) => (text.trim() === '' ? NaN : Number(text)),
   loss: switched,
 };
+
+/** `--no-eval-windows` turns off the overlap of the configuration file with its windows. */
+export function makeRoomForNoWindows(args: Arguments, merged: Record<string, unknown>): void {
+  const { evaluation } = merged;
+  if (args.get('eval-windows') === false && isPlainObject(evaluation)) delete evaluation.windowOverlap;
+}
 
 /** Puts the sets of held-out data that flags name into a configuration. @throws UsageError */
 export function putSets(merged: Record<string, unknown>, args: Arguments): void {

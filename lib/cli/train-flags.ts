@@ -19,7 +19,7 @@ import { choiceHelp, flagsOf } from './setting-flags.js';
 import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS } from './run.js';
 import { WATCH_FLAGS } from './watchers.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
-import { EVALUATION_FLAGS, putSets, setsGiven } from './train-evaluation-flags.js';
+import { EVALUATION_FLAGS, makeRoomForNoWindows, putSets, setsGiven } from './train-evaluation-flags.js';
 
 /** Flags of `gradcache train` by section. */
 export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
@@ -345,6 +345,7 @@ export function settingsOf(
     delete merged.model;
   }
   makeRoomForCheckpoints(args, merged);
+  makeRoomForNoWindows(args, merged);
   putFlags(FLAGS, args, merged);
   for (const [flag, path] of [
     ['delimiter', ['delimiter']],
