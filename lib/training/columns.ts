@@ -33,7 +33,7 @@ export async function withColumns(
     const prompts = filled.length === 0 ? config.prompts : {}; // those of the run are for the first set's columns
     filled.push(await withOwnColumns({ ...asIfAlone(config, set), prompts }, heads, signal));
   }
-  requireAlike(filled);
+  requireAlike(filled.map(({ columns, ids }, place) => ({ name: sets[place]!.name, columns, ids })));
   const [{ columns, label, weights, ids, prompts, evaluation, lists }] = filled as [FilledTrainConfig];
   const datasets = sets.map((set, place) => {
     const { columns, label, weights, ids } = filled[place]!;

@@ -336,8 +336,26 @@ test('ids that would do nothing are refused, and rows without one', async (t) =>
     [{ data, ids: ['positive'] }, /config\.ids is \["positive"\]; .*neither texts/],
     [{ data, ids: ['negative_id', 'negative_id'] }, /config\.ids is .* different columns/],
     [
-      { data: undefined, ids: undefined, datasets: [{ data, ids: ['document_id'] }, { data }] },
-      /config\.datasets\[1\]\.ids are none, .* document_id: all need as many/,
+      {
+        data: undefined,
+        ids: undefined,
+        datasets: [
+          { name: 'a', data, ids: ['document_id'] },
+          { name: 'b', data },
+        ],
+      },
+      /config\.datasets\[1\]\.ids names no columns of the data set "b" .* "a" are document_id.*of "b" .*--dataset-ids b=A,B.* null or \[\]/,
+    ],
+    [
+      {
+        data: undefined,
+        columns: ['anchor', 'positive'],
+        datasets: [
+          { name: 'a', data: whole },
+          { name: 'b', data: config.data },
+        ],
+      },
+      /pairs\.jsonl, line 1: it has no id "document_id"; .*\(ids of the data set "b", --dataset-ids b=A,B\), or write null/,
     ],
   ] as const)
     await assert.rejects(record({ ...run, ...settings } as never), { code: 'INPUT', message });
