@@ -1,7 +1,9 @@
 /*
  * Models of pictures and captions in the commands that use a finished model.
  */
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { dataFiles } from '../data/data-files.js';
 import { onEach } from '../distributed/shared-work.js';
 import { RoutedEncoder } from '../encoders/routed-encoder.js';
 import type { TextEncoderOptions } from '../encoders/text-encoder.js';
@@ -15,9 +17,10 @@ import { ImageTextModel } from '../images/image-text-model.js';
 import { ImageTextPair, imageModelIn } from '../images/image-text-pair.js';
 import { hasBothTowers } from '../images/picture-folder.js';
 import type { TowerOptions } from '../images/tower-weights.js';
+import { show } from '../options/option-values.js';
 import { chooseDevice } from '../tensor/memory.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { folderOfHeldOut } from '../training/picture-paths.js';
+import { folderOfHeldOut, folderOfPictures } from '../training/picture-paths.js';
 import { type Arguments, UsageError } from './flags.js';
 import { refuseFlags } from './evaluate-flags.js';
 import { locateModel } from './hub.js';
@@ -49,6 +52,32 @@ export interface Tower {
 export function picturesBeside(file: string, paths: readonly string[]): string[] {
   const folder = folderOfHeldOut(file);
   return paths.map((path) => resolve(folder, path));
+}
+
+/**
+ * Refuses texts that are paths of files, where the folder of the model has a model of pictures too: it opens as its text model, which
+ * would read them as words.
+ *
+ * @param data the file of the rows
+ * @param row a row of it: the texts of its columns
+ * @param instead what to do
+ * @throws UsageError
+ */
+export function refusePicturePaths(
+  folder: string,
+  data: string,
+  row: Readonly<Record<string, string | undefined>>,
+  instead: (column: string) => string,
+): void {
+  if (imageModelIn(folder) === null) return;
+  const folders = new Set(dataFiles([data]).map((file) => folderOfPictures([file])));
+  const isFile = (text: string | undefined): boolean =>
+    text !== undefined && [...folders].some((beside) => existsSync(resolve(beside, text)));
+  const column = Object.keys(row).find((name) => isFile(row[name]));
+  if (column === undefined) return;
+  throw new UsageError(
+    `--data is ${data}, whose column ${show(column)} has paths of files, and they would be read as texts: ${instead(column)}`,
+  );
 }
 
 /** Opens CLIP or SigLIP as the flags name it, or a text encoder with a model of pictures, and says where. */

@@ -10,44 +10,16 @@ import {
   ImageTextPair,
   readRetrievalPairs,
   TextEncoder,
-  Tokenizer,
 } from '../../lib/index.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import { train } from '../../lib/training/train.js';
 import { gradcache } from '../cli/program.js';
 import { trainEach } from '../distributed/train-each.js';
 import { fails } from '../robustness/failures.js';
-import { CLIP, saveModel, savePictures, TOKENIZER } from './picture-support.js';
+import { CLIP, saveModel, savePictures, saveText, saveViT } from './picture-support.js';
 import { digests, record, temporaryFolder, writeRows } from './support.js';
 
-const WIDTH = 16;
 let shared: string;
-
-/** A ViT whose representations are so long. */
-async function saveViT(folder: string, width = WIDTH): Promise<string> {
-  using images = ImageEncoder.create(
-    {
-      ...{ model_type: 'vit', image_size: 16, patch_size: 8, hidden_size: width, intermediate_size: 24 },
-      ...{ num_hidden_layers: 1, num_attention_heads: 2 },
-    },
-    { seed: 3 },
-  );
-  await images.save(folder);
-  return folder;
-}
-
-async function saveText(folder: string): Promise<string> {
-  using captions = TextEncoder.create(
-    {
-      ...{ model_type: 'bert', vocab_size: 8192, hidden_size: WIDTH, max_position_embeddings: 16 },
-      ...{ num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 24 },
-    },
-    await Tokenizer.fromFile(TOKENIZER),
-    { seed: 4 },
-  );
-  await captions.save(folder);
-  return folder;
-}
 
 before(async () => {
   shared = await mkdtemp(join(tmpdir(), 'gradcache-picture-pairs-'));
