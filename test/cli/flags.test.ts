@@ -150,6 +150,21 @@ test('a flag is told as it was typed, and all that are misspelt', () => {
   );
 });
 
+test('the nearest flag is meant, and one that another command has is told where it is here', () => {
+  for (const [command, typed, near] of [
+    ['mine', '--judge-max-len', '--judge-max-length'],
+    ['mine', '--judges', '--judge'],
+    ['mine', '--judgemaxlegnht', '--judge-max-length'],
+    ['train', '--eval', '--eval-at'],
+    ['train', '--checkpoints-every', '--checkpoint-every'],
+  ] as const)
+    assert.equal(saidOf(COMMANDS[command]!, [typed]), `${typed} is not a flag; did you mean ${near}?`);
+  assert.equal(
+    saidOf(evaluateCommand, ['--label', 'score']),
+    '--label is not a flag: the column of labels is the last of --columns, as in --columns sentence1,sentence2,label.',
+  );
+});
+
 test('the value of some flags may be left out', () => {
   const resume = (...args: string[]) =>
     parseFlags(Object.fromEntries(flagsOf(trainCommand)), args).get('resume');
