@@ -15,7 +15,7 @@ import { readJsonObject } from '../files/json-file.js';
 import { ImageEncoder } from '../images/image-encoder.js';
 import { ImageTextModel } from '../images/image-text-model.js';
 import { ImageTextPair, imageModelIn } from '../images/image-text-pair.js';
-import { hasBothTowers } from '../images/picture-folder.js';
+import { hasBothTowers, isOfPicturesAlone } from '../images/picture-folder.js';
 import type { TowerOptions } from '../images/tower-weights.js';
 import { show } from '../options/option-values.js';
 import { chooseDevice } from '../tensor/memory.js';
@@ -82,11 +82,15 @@ export function refusePicturePaths(
 
 /** Opens CLIP or SigLIP as the flags name it, or a text encoder with a model of pictures, and says where. */
 export function openImageText(args: Arguments, how: Opening): Promise<ImageTextModel | ImageTextPair> {
-  return open<ImageTextModel | ImageTextPair>(args, how, (folder, options) =>
-    imageModelIn(folder) === null
-      ? ImageTextModel.load(folder, options)
-      : ImageTextPair.load(folder, options),
-  );
+  return open<ImageTextModel | ImageTextPair>(args, how, async (folder, options) => {
+    if (imageModelIn(folder) !== null) return ImageTextPair.load(folder, options);
+    await requireTowers(
+      folder,
+      hasBothTowers,
+      'of a model that has captions too: CLIP, SigLIP, or a text encoder that gradcache train --image-model has trained beside one of pictures',
+    );
+    return ImageTextModel.load(folder, options);
+  });
 }
 
 /**
@@ -95,10 +99,31 @@ export function openImageText(args: Arguments, how: Opening): Promise<ImageTextM
  * @param file that the paths are read from
  */
 export async function openPictureTower(args: Arguments, how: Opening, file: string): Promise<Tower> {
-  const model = await open(args, how, (folder, options) =>
-    ImageEncoder.load(imageModelIn(folder) ?? folder, options),
-  );
+  const model = await open(args, how, async (folder, options) => {
+    const images = imageModelIn(folder);
+    if (images === null)
+      await requireTowers(
+        folder,
+        (config) => hasBothTowers(config) || isOfPicturesAlone(config),
+        'of a model of pictures: a ViT, CLIP, SigLIP, or what gradcache train --image-model has trained',
+      );
+    return ImageEncoder.load(images ?? folder, options);
+  });
   return towerOf(model, how, (paths, signal) => model.encode(picturesBeside(file, paths), { signal }));
+}
+
+/** @throws UsageError for a model that has no such towers; what is no folder of a model is told where it is opened */
+async function requireTowers(
+  folder: string,
+  has: (config: Readonly<Record<string, unknown>>) => boolean,
+  needed: string,
+): Promise<void> {
+  const config = await readJsonObject(join(folder, 'config.json'));
+  if (config === undefined || has(config)) return;
+  throw new UsageError(
+    `--images is for pictures ${needed}. --model is ${folder}, of model_type ${show(config['model_type'])}: leave --images out, or name ` +
+      'another model.',
+  );
 }
 
 /**

@@ -147,9 +147,9 @@ export class CrossEncoder extends TokenEncoder {
     const labels = newHead === undefined ? read.labels : (newHead.labels ?? 1);
     const activation = newHead === undefined ? read.activation : labels === 1 ? 'sigmoid' : 'identity';
     const model: CrossEncoderFolder = { ...read, labels, activation };
+    const fresh = inFolder(folder, () => (newHead === undefined ? new Set<string>() : freshLayers(model)));
+    requireHead(folder, model, fresh);
     return inFolder(folder, () => {
-      const fresh = newHead === undefined ? new Set<string>() : freshLayers(model);
-      requireHead(model, fresh);
       requireSizes(model);
       const encoder = new CrossEncoder(OWN, model, rest);
       return orDispose(encoder, () => {

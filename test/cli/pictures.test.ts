@@ -94,6 +94,17 @@ test('paths of pictures are not read as texts by a folder of two models', async 
       message: /column "image" has paths of files.*Name columns of texts \(--columns\)/,
     });
   }
+  for (const [command, args] of [
+    [evaluateCommand, ['--data', data, '--images', 'image']],
+    [embedCommand, ['--input', data, '--column', 'image', '--images', '--output', join(folder, 'x.npy')]],
+  ] as const)
+    await assert.rejects(
+      runCommand(command, ['--model', await saveText(join(folder, 'text')), '--device', 'cpu', ...args]),
+      {
+        code: 'INPUT',
+        message: /^--images is for pictures of a model .* --model is .*text, of model_type "bert"/,
+      },
+    );
   // Texts are texts, and it is told that the other model is not used.
   const texts = await writeRows(join(folder, 'texts.jsonl'), pairs(12));
   const ofTexts = ['--model', model, '--device', 'cpu', '--data', texts];
