@@ -1,6 +1,6 @@
 import { nearest } from '../options/nearest.js';
 import { show } from '../options/option-values.js';
-import { Arguments, namesOf, UsageError, type Flag, type Flags } from './flags.js';
+import { Arguments, hasOff, namesOf, UsageError, type Flag, type Flags } from './flags.js';
 
 /** What a command takes beside its flags, what it cannot do without, and what it says otherwise than others. */
 interface Needs {
@@ -114,8 +114,7 @@ function find(flags: Flags, typed: string): { name: string; flag: Flag; isOff: b
   if (flag !== undefined) return { name, flag, isOff: false };
   const turned = name.startsWith('no-') ? name.slice(3) : '';
   const off = own(turned);
-  const canBeOff = off?.kind === 'switch' || off?.optional === true;
-  return off !== undefined && canBeOff ? { name: turned, flag: off, isOff: true } : undefined;
+  return off !== undefined && hasOff(off) ? { name: turned, flag: off, isOff: true } : undefined;
 }
 
 /** The value that follows a flag; undefined where the next argument is none. */

@@ -3,7 +3,7 @@
  */
 import { typedDelimiter } from '../data/delimiter.js';
 import { nearest } from '../options/nearest.js';
-import { list, number, numbers, onOff, optional, repeated, text, UsageError } from './flags.js';
+import { canBeOff, list, number, numbers, onOff, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { isPlainObject } from '../options/realms.js';
 import { put } from './flag-settings.js';
@@ -43,7 +43,7 @@ export const EVALUATION_FLAGS: Flags = {
     'its columns; default: the first two of --columns, or sentence1,sentence2,score',
     'evaluation.columns',
   ),
-  'eval-ids': optional(
+  'eval-ids': canBeOff(
     list(
       'A,B',
       'of --eval-loss in a run with --ids: its columns of ids; default those of --ids; --no-eval-ids: it has none, and pairs are masked by their texts alone',
