@@ -27,6 +27,12 @@ export const DATA_SETTINGS: Required<SettingNames> = {
   ids: 'ids, --ids',
 };
 
+/** Those of data with a column of pictures. */
+export const PICTURE_SETTINGS: Required<SettingNames> = {
+  ...DATA_SETTINGS,
+  columns: 'columns, --columns; of pictures: images, --images',
+};
+
 /** Those of one of the data sets that a run trains on together. What it does not name for itself is that of the run. */
 export function dataSetSettings(name: string): Required<SettingNames> {
   const own = (setting: string, value: string): string =>

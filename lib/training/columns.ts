@@ -119,6 +119,13 @@ async function withOwnColumns(
   );
   const lists = config.lists ?? (listed.length > 0 && kindOf(loss).takesLists ? listed : undefined);
   const there = seen.map((each) => each.found);
+  const { images } = config;
+  if (images !== undefined && usual.indexOf(images) < usual.lastIndexOf(images))
+    throw new SettingError(
+      'config.images',
+      `is ${show(images)}, the column of captions where columns are not named. The data has ${there.map(show).join(', ')}: name the ` +
+        'one that has the paths of pictures, or all of them (columns, --columns).',
+    );
   requireColumns('config.columns', columns, loss, there);
   for (const column of Object.keys(config.prompts)) {
     if (!columns.includes(column))

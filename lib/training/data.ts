@@ -8,7 +8,7 @@ import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';
 import type { BadLine, LabelledRowSource, Row, RowSource } from '../data/row.js';
-import { dataSetSettings } from '../data/setting-names.js';
+import { dataSetSettings, PICTURE_SETTINGS } from '../data/setting-names.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
 import { labelOptions, listOptions } from './column-options.js';
@@ -317,7 +317,8 @@ export class RunData {
     const beside = { ...(label && { label }), ...(ids && { ids }) };
     const how = { columns, ...layout, onBadLine, onSkip, signal, lists, emptyLists, ...beside };
     const { given } = this;
-    const names = set.name === undefined ? undefined : dataSetSettings(set.name);
+    const ofPictures = config.images === undefined ? undefined : PICTURE_SETTINGS;
+    const names = set.name === undefined ? ofPictures : dataSetSettings(set.name);
     const open: typeof this.heads.open = (file, options) => this.heads.open(file, options);
     if (given === null && config.images !== undefined) {
       const column = columns[config.columns.indexOf(config.images)]!;

@@ -9,7 +9,7 @@ import { evaluateImageText, ImageTextModel, readRetrievalPairs } from '../../lib
 import { fails } from '../robustness/failures.js';
 import { CLIP, saveModel, savePictures, saveText, saveViT } from '../training/picture-support.js';
 import { pairs, temporaryFolder, writeRows } from '../training/support.js';
-import { runCommand } from './program.js';
+import { runCommand, withFlags } from './program.js';
 
 test('evaluate and embed take pictures, whose paths begin in the folder of their file', async (t) => {
   const folder = await temporaryFolder(t);
@@ -63,11 +63,15 @@ test('evaluate and embed take pictures, whose paths begin in the folder of their
 
   for (const [flags, refusal] of [
     [['--columns', 'a,b'], /--images is image, and --columns is a,b, without it/],
+    [['--images', 'caption'], /^--images is caption, the column of captions where --columns is not given/],
+    [['--images', 'photo'], /it has no "photo"; .*of pictures: images, --images/],
     [['--dimensions', '4'], /--dimensions is for retrieval of texts/],
     [['--max-length', '4'], /--max-length is for models of texts alone/],
     [['--precision', 'bfloat16'], /--precision is bfloat16/],
   ] as const)
-    await assert.rejects(runCommand(evaluateCommand, [...measuring, ...flags]), { message: refusal });
+    await assert.rejects(runCommand(evaluateCommand, withFlags(measuring.slice(0, -1), ...flags)), {
+      message: refusal,
+    });
   await assert.rejects(
     runCommand(evaluateCommand, [...given, '--data', data, '--columns', 'image,caption']),
     fails('CHECKPOINT', /'clip' is not supported.*--images/s),

@@ -452,7 +452,12 @@ test('settings that pictures do not take are refused, and so is a model without 
     [{ evaluation: { data: 'x', task: 'sts' } }, /evaluation\.task is "sts"/],
     [{ evaluation: { data: 'x', dimensions: [4] } }, /evaluation\.dimensions is for models of texts/],
     [{ columns: ['a', 'b'] }, /images is "image"; one of the columns a, b is needed/],
-    [{ images: 'nothing' }, /it has no "nothing"/],
+    [{ images: 'nothing' }, /it has no "nothing"; .*\(columns, --columns; of pictures: images, --images\)/],
+    [{ images: 'caption' }, /config\.images is "caption", the column of captions .* has "image", "caption"/],
+    [
+      { images: 'caption', columns: ['image', 'caption'] },
+      /cannot be read: .*name another column of paths \(images, --images\)/,
+    ],
     [{ frozen: ['vision'] }, /begin with vision_model, visual_projection, text_model, text_projection/],
     [{ frozen: ['*'] }, /nothing is left to train/],
     [

@@ -90,7 +90,7 @@ export class PictureBatches {
       if (onBadLine === 'skip' || (error as GradCacheError).code !== 'INPUT') throw error;
       throw new GradCacheError(
         'INPUT',
-        `${(error as Error).message.replace(/[.]?$/, '.')} Correct the file, or pass over such pictures (onBadLine: 'skip', --on-bad-line skip).`,
+        `${(error as Error).message.replace(/[.]?$/, '.')} Correct the file, pass over such pictures (onBadLine: 'skip', --on-bad-line skip), or name another column of paths (images, --images).`,
         { cause: error },
       );
     }
