@@ -48,8 +48,18 @@ const BY_MODEL_TYPE = new Map(
 /** `model_type`s of config.json that are supported. */
 export const MODEL_TYPES: readonly string[] = [...BY_MODEL_TYPE.keys()];
 
-/** `model_type`s of encoders that are opened otherwise. */
-const OF_PICTURES = /^(clip|siglip|vit)(_vision_model)?$/;
+/** What is said of encoders that are opened otherwise, by their `model_type`. */
+const OPENED_OTHERWISE: readonly (readonly [RegExp, string])[] = [
+  [
+    /^(clip|siglip)$/,
+    'It has a tower of pictures: ImageTextModel opens it, gradcache train takes it as --model, evaluate and embed do with --images.',
+  ],
+  [
+    /^(vit|(clip|siglip)_vision_model)$/,
+    'It is a model of pictures alone: ImageEncoder opens it, gradcache train takes it as --image-model beside a text encoder, and ' +
+      'embed as --model with --images.',
+  ],
+];
 
 /** @throws GradCacheError `CHECKPOINT` for a `model_type` that no architecture here has */
 export function architectureOf(modelType: string): Architecture {
@@ -58,8 +68,7 @@ export function architectureOf(modelType: string): Architecture {
   throw new GradCacheError(
     'CHECKPOINT',
     `model_type '${modelType}' is not supported; ${MODEL_TYPES.join(', ')} are. ` +
-      (OF_PICTURES.test(modelType)
-        ? 'Models of pictures are opened by ImageTextModel and ImageEncoder; train takes their folders, evaluate and embed with --images.'
-        : 'Any other encoder can be a TypeScript class: see ModuleEncoder.'),
+      (OPENED_OTHERWISE.find(([types]) => types.test(modelType))?.[1] ??
+        'Any other encoder can be a TypeScript class: see ModuleEncoder.'),
   );
 }

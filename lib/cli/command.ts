@@ -24,6 +24,8 @@ export interface Command {
   readonly operands?: readonly string[];
   /** Flags that every call needs, or that a call with these needs; default: none. */
   readonly needed?: readonly string[] | ((args: Arguments) => readonly string[]);
+  /** Flags that are looked for in vain, because something else says it here: how that is said, as the end of a sentence. */
+  readonly elsewhere?: Readonly<Record<string, string>>;
   /** Whether arguments after `--` mean something to it. */
   readonly takesRest?: boolean;
   /** Runs it; returns the exit code. */

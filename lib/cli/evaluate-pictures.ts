@@ -1,4 +1,5 @@
-import { readRetrievalPairs } from '../evaluation/tasks.js';
+import { PICTURE_SETTINGS } from '../data/setting-names.js';
+import { retrievalPairs } from '../evaluation/tasks.js';
 import { flattenBothWays, rankBothWays } from '../images/image-text-retrieval.js';
 import { SIMILARITIES } from '../options/similarity.js';
 import { BEIR_FLAGS, refuseFlags, requireColumns, RETRIEVAL_FLAGS, TASK_FLAGS } from './evaluate-flags.js';
@@ -8,6 +9,9 @@ import { measuresOf, type How, type Measured } from './measured.js';
 import { openImageText, picturesBeside } from './picture-model.js';
 import { howToRead } from './table-flags.js';
 import { WINDOW_FLAGS } from './window-flags.js';
+
+/** The column of captions where none is named. */
+const CAPTIONS = 'caption';
 
 /** Retrieval in both directions, between a column of pictures and one of captions. */
 export async function measurePictures(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
@@ -27,12 +31,17 @@ export async function measurePictures(args: Arguments, { progress, signal, ranks
   const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 2, 'two columns, of pictures and captions,');
   const images = args.required('images', RETRIEVAL_FLAGS.images);
-  const columns = args.list('columns') ?? [images, 'caption'];
+  const columns = args.list('columns') ?? [images, CAPTIONS];
+  if (columns[0] === columns[1])
+    throw new UsageError(
+      `--images is ${CAPTIONS}, the column of captions where --columns is not given: name the column that has the paths of pictures, or ` +
+        'both (--columns).',
+    );
   if (!columns.includes(images))
     throw new UsageError(`--images is ${images}, and --columns is ${columns.join(',')}, without it.`);
   const pair = columns[0] === images ? columns : [columns[1]!, columns[0]!];
   const how = { columns: pair, ...howToRead(args, data, 'format') };
-  const read = await unlessAborted(readRetrievalPairs(data, how), signal);
+  const read = await unlessAborted(retrievalPairs(data, how, PICTURE_SETTINGS), signal);
   const task = { ...read, queries: picturesBeside(data, read.queries) };
   const model = await openImageText(args, { progress, signal, ranks });
   try {

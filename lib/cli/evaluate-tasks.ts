@@ -48,6 +48,7 @@ import { type Arguments, type Flags, UsageError } from './flags.js';
 import { unlessAborted } from './interrupt.js';
 import { dimensionsOf, needsRoute, openEither, openModel, type OpenedEncoder } from './model.js';
 import { measuresOf, type How, type Measured } from './measured.js';
+import { refusePicturePaths } from './picture-model.js';
 import { promptOf } from './prompt-flags.js';
 import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { type ProgressLine } from './terminal.js';
@@ -278,7 +279,8 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   const task = await unlessAborted(readTask(args, signal), signal);
   const leftOut = 'counts' in task ? task.counts : undefined;
   if (leftOut !== undefined) sayLeftOut(leftOut, progress);
-  const model = await openModel(args, { progress, signal, ranks });
+  const look = isBeir(args) ? undefined : (folder: string) => refusePictures(args, folder, task);
+  const model = await openModel(args, { progress, signal, ranks, ...(look && { look }) });
   try {
     const scores = await evaluateRetrieval(shared(args, model, ranks), task, {
       recallAt,
@@ -295,6 +297,21 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
     model.dispose();
   }
 }
+
+/** @throws UsageError for paths of pictures, which --images would take */
+function refusePictures(args: Arguments, folder: string, { queries, documents }: RetrievalTask): void {
+  const [first, second] = args.list('columns') ?? PAIR;
+  const row = { [first]: queries[0], [second]: documents[0] };
+  refusePicturePaths(
+    folder,
+    args.required('data', TASK_FLAGS.data),
+    row,
+    (column) => `--images ${column} takes them as pictures.`,
+  );
+}
+
+/** The columns of pairs where none are named. */
+const PAIR = ['anchor', 'positive'] as const;
 
 /** Reads a task whose rows have all that it needs. */
 function readRows<Task>(
@@ -317,12 +334,12 @@ async function readTask(args: Arguments, signal: AbortSignal): Promise<Retrieval
   }
   const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 2, 'two columns, query and document');
-  const columns = args.list('columns') ?? ['anchor', 'positive'];
+  const columns = args.list('columns') ?? PAIR;
   const how = howToRead(args, data, 'format');
   return readRetrievalPairs(data, {
     columns,
     ...how,
-    documents: furtherTexts(args, 'documents', columns[1]!, signal),
+    documents: furtherTexts(args, 'documents', columns[1], signal),
   });
 }
 

@@ -50,6 +50,10 @@ export const evaluateCommand: Command = {
       ? Object.keys(BEIR_FLAGS)
       : ['data']),
   ],
+  elsewhere: {
+    label: 'the column of labels is the last of --columns, as in --columns sentence1,sentence2,label',
+    score: 'the column of scores is the last of --columns, as in --columns sentence1,sentence2,score',
+  },
   examples: [
     'gradcache evaluate --model runs/a/model --data held-out.jsonl',
     'gradcache evaluate --model all-MiniLM-L6-v2 --task sts --data semeval.tsv --fields score,sentence1,sentence2',

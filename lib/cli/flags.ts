@@ -27,6 +27,8 @@ export interface Flag {
   readonly hidden?: boolean;
   /** A text that may be left out: the flag alone is true, and `--no-NAME` false. */
   readonly optional?: boolean;
+  /** What it says by default can be turned off: `--no-NAME` is false, and the flag itself has a value. */
+  readonly canBeOff?: boolean;
   /** Another name of one letter, after one dash. */
   readonly short?: string;
   /** May be given several times; its value is then a list. */
@@ -52,6 +54,7 @@ export const onOff = (help: string, sets?: string): Flag => ({ kind: 'switch', h
 /** A switch that is on; the help is that of turning it off. */
 export const offSwitch = (help: string, sets?: string): Flag => ({ ...onOff(help, sets), onByDefault: true });
 export const optional = (flag: Flag): Flag => ({ ...flag, optional: true });
+export const canBeOff = (flag: Flag): Flag => ({ ...flag, canBeOff: true });
 export const repeated = (flag: Flag): Flag => ({ ...flag, repeat: true });
 
 /** Flags that every command has. */
@@ -187,9 +190,12 @@ function needsFlag(name: string, flag: Flag): UsageError {
 
 /** All that can be written after the dashes. */
 export function namesOf(flags: Flags): string[] {
-  return Object.entries(flags).flatMap(([name, { kind, optional }]) =>
-    kind === 'switch' || optional === true ? [name, `no-${name}`] : [name],
-  );
+  return Object.entries(flags).flatMap(([name, flag]) => (hasOff(flag) ? [name, `no-${name}`] : [name]));
+}
+
+/** Whether `--no-NAME` turns it off. */
+export function hasOff({ kind, optional, canBeOff }: Flag): boolean {
+  return kind === 'switch' || optional === true || canBeOff === true;
 }
 
 /** The help of a command: what it does, how it is called, its flags by section, examples. */

@@ -27,6 +27,7 @@ import { locateData, locateModel } from './hub.js';
 import { interruptible } from './interrupt.js';
 import { MODEL_FLAGS, openCrossEncoder, openModel } from './model.js';
 import { streamOf } from '../files/output-place.js';
+import { refusePicturePaths } from './picture-model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { ROW_FORMATS, type RowFormat, writeRowFile } from './row-file.js';
@@ -189,6 +190,14 @@ async function mine(
   try {
     const model = await openModel(args, { progress, signal, ranks });
     opened.push(model);
+    const folder = args.required('model', MODEL_FLAGS.model);
+    const refusePictures = (row: Readonly<Record<string, string>>): void =>
+      refusePicturePaths(
+        folder,
+        data,
+        row,
+        () => 'negatives are mined among texts. Name columns of texts (--columns).',
+      );
     requireDenseModel('--model', model);
     const judge = await openJudge(args, { progress, signal, ranks }, opened);
     const encoder = await withCache(
@@ -198,20 +207,37 @@ async function mine(
       ranks,
     );
     const mined = await namingLines(located, () =>
-      mineHardNegatives(encoder, readColumns(data, columns, { ...how, signal }), {
-        ...options,
-        columns,
-        corpus,
-        prompts: { query: prompts.query(model), document: prompts.document(model) },
-        ...(judge && { judge }),
-        signal,
-        onProgress: (done, total, what) => progress.show(`${done} of ${total} ${what}`),
-      }),
+      mineHardNegatives(
+        encoder,
+        firstLookedAt(readColumns(data, columns, { ...how, signal }), refusePictures),
+        {
+          ...options,
+          columns,
+          corpus,
+          prompts: { query: prompts.query(model), document: prompts.document(model) },
+          ...(judge && { judge }),
+          signal,
+          onProgress: (done, total, what) => progress.show(`${done} of ${total} ${what}`),
+        },
+      ),
     );
     await onFirst(ranks, 'writing', () => writeRowFile(output, format, mined, () => throwIfAborted(signal)));
     return { mined, format };
   } finally {
     for (const model of opened) model.dispose();
+  }
+}
+
+/** Rows as they are. @param look told of the first; may throw */
+async function* firstLookedAt<Row>(
+  rows: AsyncIterable<Row>,
+  look: (row: Row) => void,
+): AsyncGenerator<Row, void, undefined> {
+  let first = true;
+  for await (const row of rows) {
+    if (first) look(row);
+    first = false;
+    yield row;
   }
 }
 

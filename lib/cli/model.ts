@@ -4,6 +4,8 @@ import { CrossEncoder } from '../encoders/cross-encoder.js';
 import { RoutedEncoder } from '../encoders/routed-encoder.js';
 import { TextEncoder, type TextEncoderOptions } from '../encoders/text-encoder.js';
 import { onEach } from '../distributed/shared-work.js';
+import { IMAGE_MODEL } from '../hub/model-files.js';
+import { imageModelIn } from '../images/image-text-pair.js';
 import { isCrossEncoderFolder } from '../model-folder/is-cross-encoder-folder.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import { hasRouter } from '../model-folder/sentence-modules.js';
@@ -51,6 +53,8 @@ export interface Opening {
   readonly ranks: Ranks | null;
   /** The flag of its length limit, for messages. Default: `--max-length`. */
   readonly lengthFlag?: string;
+  /** Told of the model's folder before it is opened; may throw. */
+  readonly look?: (folder: string) => void;
 }
 
 /** A text encoder; or two, of a folder with a Router. */
@@ -63,7 +67,10 @@ export type OpenedEncoder = TextEncoder | RoutedEncoder;
  * @param task what all texts are, if that is known: then the model of the other ones is not needed
  */
 export function openModel(args: Arguments, how: Opening, task?: TextTask): Promise<OpenedEncoder> {
-  return openWith(args, how, (folder, options) => loadEncoder(args, folder, options, task));
+  return openWith(args, how, (folder, options) => {
+    tellOfPictures(folder, how);
+    return loadEncoder(args, folder, options, task);
+  });
 }
 
 /** A text encoder of a folder, or two of one with a Router. */
@@ -93,10 +100,22 @@ export function openCrossEncoder(args: Arguments, how: Opening): Promise<CrossEn
 /** Loads the model that the flags name, of either kind: its folder says which. */
 export function openEither(args: Arguments, how: Opening): Promise<OpenedEncoder | CrossEncoder> {
   return openWith<OpenedEncoder | CrossEncoder>(args, how, async (folder, options) => {
-    if (!(await isCrossEncoderFolder(folder))) return loadEncoder(args, folder, options);
+    if (!(await isCrossEncoderFolder(folder))) {
+      tellOfPictures(folder, how);
+      return loadEncoder(args, folder, options);
+    }
     refuseRoute(args);
     return CrossEncoder.load(folder, options);
   });
+}
+
+/** A folder of two models opens as its text model: that the other one is left out is told. */
+function tellOfPictures(folder: string, { progress }: Opening): void {
+  if (imageModelIn(folder) === null) return;
+  progress.say(
+    `${folder} has a model of pictures too (${IMAGE_MODEL}), which is not used here: all that is read are texts. ` +
+      'gradcache evaluate --images and gradcache embed --images use it',
+  );
 }
 
 /** The same for a model that is served: of a folder with a Router it is one of its two. */
@@ -132,7 +151,7 @@ interface Encoder {
 /** Loads a model of the folder that the flags name, and says where. Every rank loads it. */
 export async function openWith<Model extends Encoder>(
   args: Arguments,
-  { progress, signal, ranks, lengthFlag = '--max-length' }: Opening,
+  { progress, signal, ranks, look, lengthFlag = '--max-length' }: Opening,
   load: (folder: string, options: TextEncoderOptions) => Promise<Model>,
 ): Promise<Model> {
   const given = args.required('model', MODEL_FLAGS.model);
@@ -144,6 +163,7 @@ export async function openWith<Model extends Encoder>(
   try {
     await onEach(ranks, 'opening the model', async () => {
       const folder = await locateModel(given, progress, signal);
+      look?.(folder);
       model = await load(folder, { device, precision, maxLength });
     });
   } catch (error) {

@@ -1,13 +1,15 @@
 import { nearest } from '../options/nearest.js';
 import { show } from '../options/option-values.js';
-import { Arguments, namesOf, UsageError, type Flag, type Flags } from './flags.js';
+import { Arguments, hasOff, namesOf, UsageError, type Flag, type Flags } from './flags.js';
 
-/** What a command takes beside its flags, and what it cannot do without. */
+/** What a command takes beside its flags, what it cannot do without, and what it says otherwise than others. */
 interface Needs {
   /** The names of what it takes beside flags; of a last one that ends with `…` there may be several. */
   readonly operands?: readonly string[] | undefined;
   /** Flags that every call needs, or those that a call with these needs. */
   readonly needed?: readonly string[] | ((args: Arguments) => readonly string[]) | undefined;
+  /** Flags that are looked for in vain, because something else says it. */
+  readonly elsewhere?: Readonly<Record<string, string>> | undefined;
 }
 
 /** A flag as it stands in a call. */
@@ -27,10 +29,10 @@ interface Given {
 export function parseFlags(
   flags: Flags,
   args: readonly string[],
-  { operands = [], needed = [] }: Needs = {},
+  { operands = [], needed = [], elsewhere = {} }: Needs = {},
 ): Arguments {
   const end = args.includes('--') ? args.indexOf('--') : args.length;
-  const { given, others } = readArguments(flags, args.slice(0, end));
+  const { given, others } = readArguments(flags, args.slice(0, end), elsewhere);
   const values = new Map<string, unknown>();
   for (const [name, several] of byName(given)) {
     const flag = flags[name]!;
@@ -56,7 +58,11 @@ function nameOf(operands: readonly string[], place: number): string {
 }
 
 /** Takes the flags apart from what is none. @throws UsageError */
-function readArguments(flags: Flags, args: readonly string[]): { given: Given[]; others: string[] } {
+function readArguments(
+  flags: Flags,
+  args: readonly string[],
+  elsewhere: Readonly<Record<string, string>>,
+): { given: Given[]; others: string[] } {
   const given: Given[] = [];
   const others: string[] = [];
   const unknown: string[] = [];
@@ -83,7 +89,9 @@ function readArguments(flags: Flags, args: readonly string[]): { given: Given[];
     given.push({ name, typed, value });
   }
   if (unknown.length > 0)
-    throw new UsageError(unknown.map((typed) => `${typed} is not a flag${hint(flags, typed)}`).join(' '));
+    throw new UsageError(
+      unknown.map((typed) => `${typed} is not a flag${hint(flags, typed, elsewhere)}`).join(' '),
+    );
   return { given, others };
 }
 
@@ -106,8 +114,7 @@ function find(flags: Flags, typed: string): { name: string; flag: Flag; isOff: b
   if (flag !== undefined) return { name, flag, isOff: false };
   const turned = name.startsWith('no-') ? name.slice(3) : '';
   const off = own(turned);
-  const canBeOff = off?.kind === 'switch' || off?.optional === true;
-  return off !== undefined && canBeOff ? { name: turned, flag: off, isOff: true } : undefined;
+  return off !== undefined && hasOff(off) ? { name: turned, flag: off, isOff: true } : undefined;
 }
 
 /** The value that follows a flag; undefined where the next argument is none. */
@@ -125,8 +132,10 @@ function noValue(typed: string, { value = 'N' }: Flag, next: string | undefined)
   return new UsageError(`${typed} has no value; ${value} is needed.${joined}`);
 }
 
-function hint(flags: Flags, typed: string): string {
-  const near = nearest(typed.replace(/^-+/, ''), namesOf(flags));
+function hint(flags: Flags, typed: string, elsewhere: Readonly<Record<string, string>>): string {
+  const name = typed.replace(/^-+/, '');
+  if (Object.hasOwn(elsewhere, name)) return `: ${elsewhere[name]}.`;
+  const near = nearest(name, namesOf(flags));
   return near === undefined ? '.' : `; did you mean --${near}?`;
 }
 

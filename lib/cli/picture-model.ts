@@ -1,7 +1,9 @@
 /*
  * Models of pictures and captions in the commands that use a finished model.
  */
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { dataFiles } from '../data/data-files.js';
 import { onEach } from '../distributed/shared-work.js';
 import { RoutedEncoder } from '../encoders/routed-encoder.js';
 import type { TextEncoderOptions } from '../encoders/text-encoder.js';
@@ -13,11 +15,12 @@ import { readJsonObject } from '../files/json-file.js';
 import { ImageEncoder } from '../images/image-encoder.js';
 import { ImageTextModel } from '../images/image-text-model.js';
 import { ImageTextPair, imageModelIn } from '../images/image-text-pair.js';
-import { hasBothTowers } from '../images/picture-folder.js';
+import { hasBothTowers, isOfPicturesAlone } from '../images/picture-folder.js';
 import type { TowerOptions } from '../images/tower-weights.js';
+import { show } from '../options/option-values.js';
 import { chooseDevice } from '../tensor/memory.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { folderOfHeldOut } from '../training/picture-paths.js';
+import { folderOfHeldOut, folderOfPictures } from '../training/picture-paths.js';
 import { type Arguments, UsageError } from './flags.js';
 import { refuseFlags } from './evaluate-flags.js';
 import { locateModel } from './hub.js';
@@ -51,13 +54,43 @@ export function picturesBeside(file: string, paths: readonly string[]): string[]
   return paths.map((path) => resolve(folder, path));
 }
 
+/**
+ * Refuses texts that are paths of files, where the folder of the model has a model of pictures too: it opens as its text model, which
+ * would read them as words.
+ *
+ * @param data the file of the rows
+ * @param row a row of it: the texts of its columns
+ * @param instead what to do
+ * @throws UsageError
+ */
+export function refusePicturePaths(
+  folder: string,
+  data: string,
+  row: Readonly<Record<string, string | undefined>>,
+  instead: (column: string) => string,
+): void {
+  if (imageModelIn(folder) === null) return;
+  const folders = new Set(dataFiles([data]).map((file) => folderOfPictures([file])));
+  const isFile = (text: string | undefined): boolean =>
+    text !== undefined && [...folders].some((beside) => existsSync(resolve(beside, text)));
+  const column = Object.keys(row).find((name) => isFile(row[name]));
+  if (column === undefined) return;
+  throw new UsageError(
+    `--data is ${data}, whose column ${show(column)} has paths of files, and they would be read as texts: ${instead(column)}`,
+  );
+}
+
 /** Opens CLIP or SigLIP as the flags name it, or a text encoder with a model of pictures, and says where. */
 export function openImageText(args: Arguments, how: Opening): Promise<ImageTextModel | ImageTextPair> {
-  return open<ImageTextModel | ImageTextPair>(args, how, (folder, options) =>
-    imageModelIn(folder) === null
-      ? ImageTextModel.load(folder, options)
-      : ImageTextPair.load(folder, options),
-  );
+  return open<ImageTextModel | ImageTextPair>(args, how, async (folder, options) => {
+    if (imageModelIn(folder) !== null) return ImageTextPair.load(folder, options);
+    await requireTowers(
+      folder,
+      hasBothTowers,
+      'of a model that has captions too: CLIP, SigLIP, or a text encoder that gradcache train --image-model has trained beside one of pictures',
+    );
+    return ImageTextModel.load(folder, options);
+  });
 }
 
 /**
@@ -66,10 +99,31 @@ export function openImageText(args: Arguments, how: Opening): Promise<ImageTextM
  * @param file that the paths are read from
  */
 export async function openPictureTower(args: Arguments, how: Opening, file: string): Promise<Tower> {
-  const model = await open(args, how, (folder, options) =>
-    ImageEncoder.load(imageModelIn(folder) ?? folder, options),
-  );
+  const model = await open(args, how, async (folder, options) => {
+    const images = imageModelIn(folder);
+    if (images === null)
+      await requireTowers(
+        folder,
+        (config) => hasBothTowers(config) || isOfPicturesAlone(config),
+        'of a model of pictures: a ViT, CLIP, SigLIP, or what gradcache train --image-model has trained',
+      );
+    return ImageEncoder.load(images ?? folder, options);
+  });
   return towerOf(model, how, (paths, signal) => model.encode(picturesBeside(file, paths), { signal }));
+}
+
+/** @throws UsageError for a model that has no such towers; what is no folder of a model is told where it is opened */
+async function requireTowers(
+  folder: string,
+  has: (config: Readonly<Record<string, unknown>>) => boolean,
+  needed: string,
+): Promise<void> {
+  const config = await readJsonObject(join(folder, 'config.json'));
+  if (config === undefined || has(config)) return;
+  throw new UsageError(
+    `--images is for pictures ${needed}. --model is ${folder}, of model_type ${show(config['model_type'])}: leave --images out, or name ` +
+      'another model.',
+  );
 }
 
 /**

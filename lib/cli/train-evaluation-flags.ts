@@ -3,8 +3,9 @@
  */
 import { typedDelimiter } from '../data/delimiter.js';
 import { nearest } from '../options/nearest.js';
-import { list, number, numbers, onOff, optional, repeated, text, UsageError } from './flags.js';
+import { canBeOff, list, number, numbers, onOff, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
+import { isPlainObject } from '../options/realms.js';
 import { put } from './flag-settings.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 
@@ -42,7 +43,7 @@ export const EVALUATION_FLAGS: Flags = {
     'its columns; default: the first two of --columns, or sentence1,sentence2,score',
     'evaluation.columns',
   ),
-  'eval-ids': optional(
+  'eval-ids': canBeOff(
     list(
       'A,B',
       'of --eval-loss in a run with --ids: its columns of ids; default those of --ids; --no-eval-ids: it has none, and pairs are masked by their texts alone',
@@ -127,6 +128,12 @@ const READ: Readonly<Record<string, (text: string) => unknown>> = {
   at: (text) => (text.trim() === '' ? NaN : Number(text)),
   loss: switched,
 };
+
+/** `--no-eval-windows` turns off the overlap of the configuration file with its windows. */
+export function makeRoomForNoWindows(args: Arguments, merged: Record<string, unknown>): void {
+  const { evaluation } = merged;
+  if (args.get('eval-windows') === false && isPlainObject(evaluation)) delete evaluation.windowOverlap;
+}
 
 /** Puts the sets of held-out data that flags name into a configuration. @throws UsageError */
 export function putSets(merged: Record<string, unknown>, args: Arguments): void {

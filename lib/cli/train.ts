@@ -18,7 +18,8 @@ import { dataSetFlagOf } from './data-set-flags.js';
 import { settingOf, toldByFlag } from './flag-settings.js';
 import { runTraining, sayEvent, whereOf } from './run.js';
 import { scoreTable } from './score-table.js';
-import { flagOf, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
+import { TRAIN_SECTIONS } from './train-flags.js';
+import { flagOf, settingsOf } from './train-settings.js';
 
 /** `gradcache train` */
 export const trainCommand: Command = {

@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { LABEL_TYPES, type LabelType } from '../options/label-type.js';
-import { refused, requireFunction, requireOneOf, show } from '../options/option-values.js';
+import { refused, requireFunction, requireOneOf, requireString, show } from '../options/option-values.js';
 import type { LabelledRow, LabelledRowSource, Row } from './row.js';
 
 /** A column of labels, beside those of texts. */
@@ -12,6 +12,8 @@ export interface LabelOptions<Column extends string = string> {
   readonly type?: LabelType;
   /** What is needed in place of a label that is no good though of its type; undefined: it is good. Not asked for classes. */
   readonly needs?: (label: Label, row: Row) => string | undefined;
+  /** What messages call what the column has, such as `'weight'`. Default: 'label'. */
+  readonly called?: string;
 }
 
 /** The label of a row: a number, or lists of numbers. A class is its number. */
@@ -19,12 +21,13 @@ export type Label = number | readonly Label[];
 
 /** @throws GradCacheError `INPUT` */
 export function checkLabelOptions(name: string, label: unknown, columns: readonly string[] = []): void {
-  checkKnown(name, label, ['column', 'type', 'needs']);
-  const { column, type = 'number', needs } = label as LabelOptions;
+  checkKnown(name, label, ['column', 'type', 'needs', 'called']);
+  const { column, type = 'number', needs, called } = label as LabelOptions;
   if (typeof column !== 'string' || column === '' || column === '__proto__')
     throw refused(`${name}.column`, column, 'the name of a column');
   requireOneOf(`${name}.type`, type, LABEL_TYPES);
   if (needs !== undefined) requireFunction(`${name}.needs`, needs);
+  if (called !== undefined) requireString(`${name}.called`, called);
   if (columns.includes(column)) throw refused(`${name}.column`, column, 'a column that is none of the texts');
 }
 
@@ -43,25 +46,28 @@ export function labelText(value: unknown, type: LabelType): string | undefined {
 }
 
 /** What is wrong with a label, for messages. */
-export function labelProblem(column: string, value: unknown, type: LabelType): string {
+export function labelProblem(
+  { column, type = 'number', called = 'label' }: LabelOptions,
+  value: unknown,
+): string {
   const needed = {
     number: 'a number',
     class: 'a class: a whole number or a name',
     numbers: 'a number or a JSON list of numbers',
   }[type];
-  const found = value === undefined ? 'it has no label' : 'the label';
+  const found = value === undefined ? `it has no ${called}` : `the ${called}`;
   return `${found} ${show(column)}${value === undefined ? '' : ` is ${show(value)}`}, not ${needed}`;
 }
 
 /** What is wrong with a label of a row whose text is that of its type; undefined: nothing. */
 export function misfit(
-  { column, type = 'number', needs }: LabelOptions,
+  { column, type = 'number', needs, called = 'label' }: LabelOptions,
   text: string,
   row: Row,
 ): string | undefined {
   if (needs === undefined || type === 'class') return undefined;
   const needed = needs(numbersIn(text, type)!.value, row);
-  return needed === undefined ? undefined : `the label ${show(column)} is ${text}, not ${needed}`;
+  return needed === undefined ? undefined : `the ${called} ${show(column)} is ${text}, not ${needed}`;
 }
 
 /** The numbers in the text of a label that is no class. */
@@ -131,7 +137,7 @@ export class Labels {
     const { [this.#column]: value, ...texts } = row;
     const text = labelText(value, this.#type);
     if (text === undefined)
-      throw new GradCacheError('INPUT', `Row ${number}: ${labelProblem(this.#column, value, this.#type)}.`);
+      throw new GradCacheError('INPUT', `Row ${number}: ${labelProblem(this.#options, value)}.`);
     const wrong = misfit(this.#options, text, texts as Row);
     if (wrong !== undefined) throw new GradCacheError('INPUT', `Row ${number}: ${wrong}.`);
     this.#of.set(

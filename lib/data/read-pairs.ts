@@ -105,13 +105,18 @@ export function readPairs<
   return readPairsOf(typeof path === 'string' ? [path] : path, options, openRecords);
 }
 
-/** {@link readPairs}, from files that `open` gives the records of. */
+/**
+ * {@link readPairs}, from files that `open` gives the records of.
+ *
+ * @param names what the settings are called where the user gives them
+ */
 export function readPairsOf(
   files: readonly string[],
   options: ReadOptions,
   open: typeof openRecords,
+  names: SettingNames = DATA_SETTINGS,
 ): Dataset {
-  return new FileDataset(files, options, open);
+  return new FileDataset(files, options, open, names);
 }
 
 class FileDataset implements Dataset {
@@ -124,6 +129,7 @@ class FileDataset implements Dataset {
     files: readonly string[],
     options: ReadOptions,
     readonly open: typeof openRecords,
+    readonly names: SettingNames,
   ) {
     if (!Array.isArray(files) || files.length === 0 || !files.every((file) => typeof file === 'string')) {
       throw new GradCacheError(
@@ -131,12 +137,11 @@ class FileDataset implements Dataset {
         `path is ${show(files)}; the path of a file, or a list of at least one, is needed.`,
       );
     }
-    checkReadOptions(options, DATA_SETTINGS);
+    checkReadOptions(options, names);
     this.files = dataFiles(files);
     this.#options = { ...options };
     // Refused here, not at the first row.
-    if (options.format === undefined)
-      for (const file of this.files) formatOf(file, DATA_SETTINGS, options.delimiter);
+    if (options.format === undefined) for (const file of this.files) formatOf(file, names, options.delimiter);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
@@ -149,14 +154,15 @@ class FileDataset implements Dataset {
       );
     }
     this.#begun = true;
-    yield* readRows(this.files, this.#options, (line) => this.#report(line), this.open);
+    const options = { ...this.#options, names: this.names };
+    yield* readRows(this.files, options, (line) => this.#report(line), this.open);
   }
 
   #report(line: BadLine): void {
     if (this.#options.onBadLine !== 'skip') {
       throw badLine(
         line,
-        "Correct the line, pass over such lines (onBadLine: 'skip', --on-bad-line skip), or name other columns (columns, --columns).",
+        `Correct the line, pass over such lines (onBadLine: 'skip', --on-bad-line skip), or name other columns (${this.names.columns}).`,
       );
     }
     this.skipped++;

@@ -203,7 +203,7 @@ function withLabel(
     ? (values as readonly unknown[])[place]
     : (values as Readonly<Record<string, unknown>>)[column];
   const text = labelText(value, type);
-  if (text === undefined) return labelProblem(column, value, type);
+  if (text === undefined) return labelProblem(options, value);
   const wrong = misfit(options, text, row);
   if (wrong !== undefined) return wrong;
   row[column] = text;

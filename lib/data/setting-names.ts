@@ -27,6 +27,25 @@ export const DATA_SETTINGS: Required<SettingNames> = {
   ids: 'ids, --ids',
 };
 
+/** Those of data with a column of pictures. */
+export const PICTURE_SETTINGS: Required<SettingNames> = {
+  ...DATA_SETTINGS,
+  columns: 'columns, --columns; of pictures: images, --images',
+};
+
+/** Those of one of the data sets that a run trains on together. What it does not name for itself is that of the run. */
+export function dataSetSettings(name: string): Required<SettingNames> {
+  const own = (setting: string, value: string): string =>
+    `${setting} of the data set ${show(name)}, --dataset-${setting} ${name}=${value}`;
+  return {
+    ...DATA_SETTINGS,
+    columns: own('columns', 'A,B'),
+    format: own('format', 'FORMAT'),
+    label: `${own('label', 'COLUMN')}; of weights: weights, --weights`,
+    ids: own('ids', 'A,B'),
+  };
+}
+
 /** Those of the held-out data of a run. */
 export const HELD_OUT_SETTINGS: Required<SettingNames> = {
   columns: 'evaluation.columns, --eval-columns',

@@ -11,7 +11,7 @@ import {
 } from '../model-folder/cross-encoder-folder.js';
 import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { inFolder } from '../model-folder/in-folder.js';
-import { requireLength } from '../model-folder/length-limit.js';
+import { requireLength, requireTextRoom } from '../model-folder/length-limit.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
 import { checkKnown } from '../options/known-options.js';
@@ -104,6 +104,7 @@ export class CrossEncoder extends TokenEncoder {
       );
     const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
+    requireTextRoom(options.maxLength, folder.tokenizer.specialTokensPerPair, 'pair');
     const settings = settingsOf(folder, options);
     const architecture = architectureOf(folder.modelType);
     const trained = trainedWeights(settings, options.frozen ?? [], {
@@ -146,9 +147,9 @@ export class CrossEncoder extends TokenEncoder {
     const labels = newHead === undefined ? read.labels : (newHead.labels ?? 1);
     const activation = newHead === undefined ? read.activation : labels === 1 ? 'sigmoid' : 'identity';
     const model: CrossEncoderFolder = { ...read, labels, activation };
+    const fresh = inFolder(folder, () => (newHead === undefined ? new Set<string>() : freshLayers(model)));
+    requireHead(folder, model, fresh);
     return inFolder(folder, () => {
-      const fresh = newHead === undefined ? new Set<string>() : freshLayers(model);
-      requireHead(model, fresh);
       requireSizes(model);
       const encoder = new CrossEncoder(OWN, model, rest);
       return orDispose(encoder, () => {

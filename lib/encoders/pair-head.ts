@@ -2,7 +2,7 @@ import { encoderSettings, parameterName } from '../architectures/architecture.js
 import { countIn } from '../architectures/config-values.js';
 import { architectureOf } from '../architectures/architectures.js';
 import type { EncoderSettings } from '../addon/native.js';
-import { GradCacheError } from '../errors.js';
+import { NoHead } from '../model-folder/no-head.js';
 import { classifierOf, type CrossEncoderFolder } from '../model-folder/cross-encoder-folder.js';
 import type { TextEncoderOptions } from './text-encoder-options.js';
 
@@ -67,16 +67,15 @@ export function freshLayers(folder: CrossEncoderFolder): Set<string> {
   return new Set(fresh.map(({ name }) => name));
 }
 
-/** @throws GradCacheError `CHECKPOINT` for a folder without the head, other than its fresh layers */
-export function requireHead(folder: CrossEncoderFolder, fresh: ReadonlySet<string>): void {
+/** @param path of the folder @throws NoHead for a folder without the head, other than its fresh layers */
+export function requireHead(path: string, folder: CrossEncoderFolder, fresh: ReadonlySet<string>): void {
   const present = storedParameters(folder);
   const absent = classifierOf(folder.modelType).layers.filter(
     ({ name }) => !fresh.has(name) && !present.has(`${name}.weight`),
   );
   if (absent.length === 0) return;
-  throw new GradCacheError(
-    'CHECKPOINT',
-    `The model has no head for pairs: ${absent.map(({ name }) => name).join(', ')} is missing. Give the option newHead ` +
+  throw new NoHead(
+    `${path}: The model has no head for pairs: ${absent.map(({ name }) => name).join(', ')} is missing. Give the option newHead ` +
       '({ labels, seed }) to train one.',
   );
 }

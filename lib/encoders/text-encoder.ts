@@ -14,7 +14,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import type { RowPasses } from '../step/encoder.js';
-import { requireLength } from '../model-folder/length-limit.js';
+import { requireLength, requireTextRoom } from '../model-folder/length-limit.js';
 import { hiddenSizeOf } from '../model-folder/hidden-size.js';
 import { folderOfModel } from '../hub/pull.js';
 import { inFolder } from '../model-folder/in-folder.js';
@@ -110,6 +110,7 @@ export class TextEncoder extends TokenEncoder {
       );
     const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
+    requireTextRoom(options.maxLength, folder.tokenizer.specialTokensPerText, 'text');
     if (folder.layout) requireBare(folder);
     const { settings, layers } = settingsOf(folder, options);
     if (weights === 'stored') requireSizes(folder);

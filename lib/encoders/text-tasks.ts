@@ -1,6 +1,8 @@
 import { architectureOf } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
-import { refused, requireNumber, requireOneOf, show } from '../options/option-values.js';
+import { SettingError } from '../options/fields.js';
+import { requireNumber, requireOneOf, show } from '../options/option-values.js';
+import { plural } from '../options/plural.js';
 import { interactionLengths, type LateInteraction, type TextTask } from '../model-folder/late-interaction.js';
 import { mostTokens } from '../model-folder/length-limit.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
@@ -66,12 +68,23 @@ export function textTasksOf(folder: ModelFolder, limit: number | undefined): Tex
   };
 }
 
-/** @throws GradCacheError `INPUT` for a length that the model has no positions for; that of a folder is refused before */
-function requirePlaces({ modelType, config }: ModelFolder, interaction: LateInteraction): void {
+/** @throws SettingError for a length that is no model's: those of a folder are refused before, but for one without room for a text */
+function requirePlaces({ modelType, config, tokenizer }: ModelFolder, interaction: LateInteraction): void {
   const most = mostTokens(modelType, config);
-  for (const [name, length] of interactionLengths(interaction))
+  const least = tokenizer.specialTokensPerText + 1;
+  for (const [name, length] of interactionLengths(interaction)) {
+    const path = `lateInteraction.${name}`;
     if (length > most)
-      throw refused(`lateInteraction.${name}`, length, `at most ${most}, the model's number of positions,`);
+      throw new SettingError(
+        path,
+        `is ${length}; at most ${most}, the model's number of positions, is needed.`,
+      );
+    if (length < least)
+      throw new SettingError(
+        path,
+        `is ${length}; a whole number from ${least} is needed: ${plural(least - 1, 'special token')} and at least one of the text.`,
+      );
+  }
 }
 
 /** @throws GradCacheError `CHECKPOINT` for tokens that nothing is to attend to, in a model whose tokens always have a part */

@@ -55,15 +55,27 @@ export async function readPictureFolder(name: string): Promise<PictureFolder> {
 }
 
 /** Whether a config.json is of a model with towers of pictures and of captions. */
-export function hasBothTowers({ model_type: modelType }: Config): boolean {
-  return typeof modelType === 'string' && Object.hasOwn(KINDS, modelType) && KINDS[modelType]!.both;
+export function hasBothTowers(config: Config): boolean {
+  return knownKind(config)?.both === true;
 }
 
-function kindOf({ model_type: modelType }: Config): { readonly kind: VisionKind; readonly both: boolean } {
-  const known =
-    typeof modelType === 'string' && Object.hasOwn(KINDS, modelType) ? KINDS[modelType] : undefined;
+/** Whether a config.json is of a model of pictures that has no tower of captions. */
+export function isOfPicturesAlone(config: Config): boolean {
+  return knownKind(config)?.both === false;
+}
+
+function knownKind({ model_type: modelType }: Config): (typeof KINDS)[string] | undefined {
+  return typeof modelType === 'string' && Object.hasOwn(KINDS, modelType) ? KINDS[modelType] : undefined;
+}
+
+function kindOf(config: Config): { readonly kind: VisionKind; readonly both: boolean } {
+  const known = knownKind(config);
   if (known !== undefined) return known;
-  throw refusedConfig('model_type', modelType, `one of ${Object.keys(KINDS).join(', ')}, for pictures,`);
+  throw refusedConfig(
+    'model_type',
+    config['model_type'],
+    `one of ${Object.keys(KINDS).join(', ')}, for pictures,`,
+  );
 }
 
 /**

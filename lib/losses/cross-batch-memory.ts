@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireBoolean, requireCount } from '../options/option-values.js';
+import { refused, requireBoolean, requireCount } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { call } from '../tensor/operators.js';
 import { untracked } from '../tensor/scope.js';
@@ -57,6 +57,13 @@ export interface CrossBatchMemory extends LossWithGradients {
   readonly size: number;
   /** The representations [size, dimension], oldest first, as a copy; null if there are none. */
   rows(): Tensor | null;
+  /**
+   * How many of them are to join the loss of a batch: those that share no identity with it.
+   *
+   * @param ids as `step` takes them
+   * @throws GradCacheError `INPUT`
+   */
+  joining(ids: readonly unknown[]): number;
   /** All that it holds, for a checkpoint. */
   state(): Promise<Map<string, StoredTensor>>;
   /** Goes on from a state. @throws GradCacheError `CHECKPOINT` for one that does not fit */
@@ -157,6 +164,11 @@ class Memory implements CrossBatchMemory {
 
   rows(): Tensor | null {
     return this.#kept.rows?.clone() ?? null;
+  }
+
+  joining(ids: readonly unknown[]): number {
+    if (!Array.isArray(ids)) throw refused('ids', ids, 'a list');
+    return rowsWithoutIds(this.#kept, idsOf(ids, ids.length)).length;
   }
 
   parameters(): Parameter[] {

@@ -9,6 +9,7 @@ import { show } from '../options/option-values.js';
 import { activationClass } from './activations.js';
 import { CLASSIFIER_KEYS, CROSS_ENCODER_KEYS } from './folder-keys.js';
 import { noWeights, requireFolder, type ModelFolder } from './model-folder.js';
+import { NoHead } from './no-head.js';
 import {
   MODEL_CONFIG,
   readModelConfig,
@@ -52,9 +53,8 @@ export async function readCrossEncoderFolder(
   const kind = await kindOf(path, entries !== undefined);
   if (kind !== 'CrossEncoder') {
     if (!anyModel)
-      throw faultIn(
-        join(path, 'modules.json'),
-        `it is that of a ${kind}, which has no head for pairs; give the option newHead to train one`,
+      throw new NoHead(
+        `${join(path, 'modules.json')}: it is that of a ${kind}, which has no head for pairs; give the option newHead to train one.`,
       );
     const transformer = entries?.find((entry) => entry.kind === 'Transformer')?.folder ?? path;
     return withHead(await readTransformer(transformer, undefined), undefined, undefined);

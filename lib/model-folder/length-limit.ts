@@ -1,6 +1,7 @@
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
+import { plural } from '../options/plural.js';
 import { positionsIn } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 
@@ -54,6 +55,22 @@ export function requireLength(
   throw new SettingError(
     'maxLength',
     `is ${show(maxLength)}; a whole number from 1 to ${most} is needed: the model has no more positions.`,
+  );
+}
+
+/**
+ * What a limit that is asked for has to leave room for. That of a folder is not asked for.
+ *
+ * @param special tokens that the tokenizer puts around a text, or a pair
+ * @throws GradCacheError `INPUT`
+ */
+export function requireTextRoom(maxLength: number | undefined, special: number, of: 'text' | 'pair'): void {
+  const least = special + (of === 'pair' ? 2 : 1);
+  if (maxLength === undefined || maxLength >= least) return;
+  throw new SettingError(
+    'maxLength',
+    `is ${maxLength}; a whole number from ${least} is needed: ${plural(special, 'special token')} and at least one of ` +
+      `${of === 'pair' ? 'each text of a pair' : 'the text'}.`,
   );
 }
 

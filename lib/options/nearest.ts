@@ -5,13 +5,16 @@
  */
 export function nearest(given: string, known: Iterable<string>): string | undefined {
   const typed = plain(given);
+  const most = 1 + Math.floor(typed.length / 8);
   let best: string | undefined;
   let least = Infinity;
   for (const name of known) {
-    const distance = distanceOf(plain(name), typed);
-    if (distance < least) [best, least] = [name, distance];
+    const other = plain(name);
+    const edits = editsBetween(other, typed);
+    if (edits >= least || (edits > most && !begins(other, typed))) continue;
+    [best, least] = [name, edits];
   }
-  return least <= 1 + Math.floor(typed.length / 8) ? best : undefined;
+  return best;
 }
 
 /** The end of a message that refuses a name: the one that was probably meant, behind a blank. Empty where none is near. */
@@ -25,13 +28,13 @@ function plain(name: string): string {
   return name.toLowerCase().replace(/[-_]/g, '');
 }
 
-/** Letters to add, take away, change, or swap with their neighbour; a beginning of three letters or more counts as one. */
-function distanceOf(a: string, b: string): number {
+/** Whether one of them, of three letters or more, is the beginning of the other: however much is missing, it is near. */
+function begins(a: string, b: string): boolean {
   const [short, long] = a.length < b.length ? [a, b] : [b, a];
-  const edits = editsBetween(a, b);
-  return short.length >= 3 && long.startsWith(short) ? Math.min(edits, 1) : edits;
+  return short.length >= 3 && long.startsWith(short);
 }
 
+/** Letters to add, take away, change, or swap with their neighbour. */
 function editsBetween(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);

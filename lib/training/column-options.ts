@@ -38,6 +38,7 @@ export function labelOptions({
     return {
       column: weights,
       type: 'number',
+      called: 'weight',
       needs: (weight) => ((weight as number) >= 0 ? undefined : 'a number from 0'),
     };
   const { type, needs } = kindOf(loss).label ?? {};

@@ -3,7 +3,7 @@ import type { RecordOptions } from '../data/record-options.js';
 import type { ReadRecord } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
-import { SettingError } from '../options/fields.js';
+import { refuse, SettingError } from '../options/fields.js';
 import { kindOf, requireColumns } from '../losses/loss-kinds.js';
 import { show } from '../options/option-values.js';
 import { requireOwnColumns } from './id-settings.js';
@@ -33,7 +33,7 @@ export async function withColumns(
     const prompts = filled.length === 0 ? config.prompts : {}; // those of the run are for the first set's columns
     filled.push(await withOwnColumns({ ...asIfAlone(config, set), prompts }, heads, signal));
   }
-  requireAlike(filled);
+  requireAlike(filled.map(({ columns, ids }, place) => ({ name: sets[place]!.name, columns, ids })));
   const [{ columns, label, weights, ids, prompts, evaluation, lists }] = filled as [FilledTrainConfig];
   const datasets = sets.map((set, place) => {
     const { columns, label, weights, ids } = filled[place]!;
@@ -49,9 +49,17 @@ export async function withColumns(
   return requireThere({ ...config, columns, label, weights, ids, lists, evaluation, prompts, datasets });
 }
 
-/** @throws SettingError for pictures in no column, and for a list that is in none, which would be left out in silence */
+/** @throws SettingError for labels or weights in a column of texts, pictures in no column, and for a list that is in none, which would be left out in silence */
 function requireThere(config: FilledTrainConfig): FilledTrainConfig {
   const { columns, images, label, weights, ids, datasets, lists = [] } = config;
+  for (const [place, set] of (datasets ?? [config]).entries()) {
+    const path = datasets === undefined ? 'config' : `config.datasets[${place}]`;
+    for (const name of ['label', 'weights'] as const) {
+      const column = set[name];
+      if (column !== undefined && (set.columns ?? columns).includes(column))
+        throw refuse(`${path}.${name}`, column, 'a column that is none of the texts');
+    }
+  }
   if (datasets === undefined) requireOwnColumns('config.ids', ids, [...columns, label, weights]);
   for (const [place, set] of datasets?.entries() ?? [])
     requireOwnColumns(`config.datasets[${place}].ids`, set.ids, [
@@ -111,6 +119,13 @@ async function withOwnColumns(
   );
   const lists = config.lists ?? (listed.length > 0 && kindOf(loss).takesLists ? listed : undefined);
   const there = seen.map((each) => each.found);
+  const { images } = config;
+  if (images !== undefined && usual.indexOf(images) < usual.lastIndexOf(images))
+    throw new SettingError(
+      'config.images',
+      `is ${show(images)}, the column of captions where columns are not named. The data has ${there.map(show).join(', ')}: name the ` +
+        'one that has the paths of pictures, or all of them (columns, --columns).',
+    );
   requireColumns('config.columns', columns, loss, there);
   for (const column of Object.keys(config.prompts)) {
     if (!columns.includes(column))

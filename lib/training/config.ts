@@ -145,7 +145,7 @@ export interface TrainConfig {
   readonly optimizer?: OptimizerConfig;
   /**
    * Divides the optimizer's state over ranks: each keeps that of its share of the weights, with their float32 copies on the host
-   * (`masterWeights`), and updates these. The weights are the same. One process alone keeps all of it. Default false: every rank keeps the whole state.
+   * (`masterWeights`), and updates these. The weights are the same. One process alone keeps all of it, and the run says so. Default false: every rank keeps the whole state.
    */
   readonly divideOptimizer?: boolean;
   /**

@@ -4,6 +4,7 @@
 import type { DataFormat } from '../data/record-options.js';
 import type { Quoting } from '../data/quoting.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
+import { show } from '../options/option-values.js';
 import { plural } from '../options/plural.js';
 import type { PromptWords } from './config.js';
 import { readLayout } from './read-evaluation.js';
@@ -81,15 +82,25 @@ export function readDataSets(
 
 /** @throws SettingError where data sets do not have as many columns as the first: each is a tower of the loss, and ids go by place */
 export function requireAlike(
-  sets: readonly { readonly columns: readonly string[]; readonly ids?: readonly string[] | undefined }[],
+  sets: readonly {
+    readonly name: string;
+    readonly columns: readonly string[];
+    readonly ids?: readonly string[] | undefined;
+  }[],
 ): void {
   const [first] = sets;
-  const without = sets.findIndex(({ ids = [] }) => ids.length !== (first!.ids ?? []).length);
-  if (without >= 0)
+  const count = ({ ids = [] }: (typeof sets)[number]): number => ids.length;
+  const without = sets.findIndex((set) => count(set) !== count(first!));
+  if (without >= 0) {
+    const set = sets[without]!;
+    const { name } = count(set) < count(first!) ? set : first!;
     throw new SettingError(
       `config.datasets[${without}].ids`,
-      `are ${named(sets[without]!.ids)}, and those of the first data set are ${named(first!.ids)}: all need as many columns of ids.`,
+      `names ${set.ids?.join(', ') ?? 'no columns'} of the data set ${show(set.name)} as ids, and those of ${show(first!.name)} are ` +
+        `${first!.ids?.join(', ') ?? 'none'}: all need as many. Name those of ${show(name)} (ids of the data set, --dataset-ids ` +
+        `${name}=A,B), in which a row without an id has null or []; or leave out those of all.`,
     );
+  }
   const other = sets.findIndex(({ columns }) => columns.length !== first!.columns.length);
   if (other < 0) return;
   throw new SettingError(
@@ -99,5 +110,3 @@ export function requireAlike(
       '(--dataset-columns NAME=A,B) names those to take.',
   );
 }
-
-const named = (columns: readonly string[] | undefined): string => columns?.join(', ') ?? 'none';

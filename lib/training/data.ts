@@ -8,6 +8,7 @@ import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';
 import type { BadLine, LabelledRowSource, Row, RowSource } from '../data/row.js';
+import { dataSetSettings, PICTURE_SETTINGS } from '../data/setting-names.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
 import { labelOptions, listOptions } from './column-options.js';
@@ -316,13 +317,15 @@ export class RunData {
     const beside = { ...(label && { label }), ...(ids && { ids }) };
     const how = { columns, ...layout, onBadLine, onSkip, signal, lists, emptyLists, ...beside };
     const { given } = this;
+    const ofPictures = config.images === undefined ? undefined : PICTURE_SETTINGS;
+    const names = set.name === undefined ? ofPictures : dataSetSettings(set.name);
     const open: typeof this.heads.open = (file, options) => this.heads.open(file, options);
     if (given === null && config.images !== undefined) {
       const column = columns[config.columns.indexOf(config.images)]!;
       const folder = folderOfPictures(config.data);
-      return rowsWithPictures(set.data, (file) => readPairsOf([file], how, open), { folder, column });
+      return rowsWithPictures(set.data, (file) => readPairsOf([file], how, open, names), { folder, column });
     }
-    if (given === null) return readPairsOf(set.data, how, open);
+    if (given === null) return readPairsOf(set.data, how, open, names);
     const onProblem = (line: number, reason: string): void => {
       if (onBadLine === 'throw') throw new GradCacheError('INPUT', `config.data, row ${line}: ${reason}.`);
       onSkip({ file: OBJECT, line, reason });
@@ -336,7 +339,7 @@ export class RunData {
 
 /** What is read of a set of data. */
 type RowsOfSet = Pick<FilledDataSet, 'data' | 'label' | 'weights' | 'ids'> &
-  Partial<Pick<FilledDataSet, 'columns' | 'format' | 'header' | 'quoting' | 'delimiter'>>;
+  Partial<Pick<FilledDataSet, 'name' | 'columns' | 'format' | 'header' | 'quoting' | 'delimiter'>>;
 
 /** The names of what a row has, in the order of the columns of the run. */
 function namesOf(

@@ -82,7 +82,7 @@ export interface StepEvent extends UpdateEvent {
   readonly truncated: number;
   /**
    * Rows that are masked against every other of their batch, as they share an id or a text with each (`ids`, `loss.maskDuplicates`):
-   * they teach nothing. Absent: none.
+   * they teach nothing. With a memory: those that have no row of it as a negative either. Absent: none.
    */
   readonly maskedRows?: number;
   /** Chunks of all towers. */

@@ -6,16 +6,16 @@ import { identitiesOf, textsOfRows } from './objectives/row-identities.js';
 import type { Texts } from './objectives/objective.js';
 import type { FilledTrainConfig } from './read-config.js';
 
-type Trained = Pick<FilledTrainConfig, 'columns' | 'lists' | 'loss' | 'memory'>;
+type Trained = Pick<FilledTrainConfig, 'columns' | 'lists' | 'loss'>;
 
 /**
  * How many rows of a batch have no negative at all: each shares an id or a text with every other. They teach nothing. Negatives of a
- * row's own, and those of a memory, stay.
+ * row's own stay. Whether a memory has some is not looked at.
  */
 export function countMaskedRows(config: Trained, texts: Texts, ids: BatchIds): number {
-  const { columns, lists = [], loss, memory } = config;
+  const { columns, lists = [], loss } = config;
   if (loss.kind === OWN_LOSS || !masksDuplicates(loss)) return 0;
-  if (columns.length > 2 || memory !== undefined) return 0;
+  if (columns.length > 2) return 0;
   const rows = textsOfRows(columns.map((column) => texts[column] ?? []));
   const isList = columns.map((column) => lists.includes(column));
   const ofTexts = rows.map((own) => own.flatMap((text, place) => (isList[place] ? textsIn(text) : [text])));

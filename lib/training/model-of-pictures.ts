@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { imageModelIn } from '../images/image-text-pair.js';
-import { hasBothTowers } from '../images/picture-folder.js';
+import { hasBothTowers, isOfPicturesAlone } from '../images/picture-folder.js';
 import { scoreNumbersIn, usualScoreNumbers } from '../images/score-numbers.js';
 import { readJsonObject, readNamedObject } from '../files/json-file.js';
 import { isJsonObject } from '../files/strict-json.js';
@@ -34,12 +34,19 @@ export async function withModelOfPictures<Given extends Settings>(
   const imageModel = settings['imageModel'] ?? besideTexts(settings);
   const config = await configOf(model);
   const [first] = Array.isArray(columns) ? (columns as unknown[]) : [columns];
+  if (config !== null && isOfPicturesAlone(config))
+    throw new SettingError(
+      'config.model',
+      `is of model_type ${show(config['model_type'])}, a model of pictures alone: name it as imageModel (--image-model), and a text ` +
+        'encoder as model (--model).',
+    );
   if (imageModel !== null) {
+    await requireOfPictures(settings['imageModel'] ?? null);
     if (config !== null && hasBothTowers(config))
       throw new SettingError(
         'config.imageModel',
         `is ${show(imageModel)}, and the model is of model_type ${show(config['model_type'])}, which has a tower of pictures: leave ` +
-          'it out, or give a text encoder as model.',
+          'it out, or give a text encoder as model (--model).',
       );
     const usual = () => ({ temperature: FIRST_TEMPERATURE, bias: null });
     const own = { imageModel, images: images ?? first ?? USUAL_IMAGES };
@@ -62,6 +69,16 @@ export async function withModelOfPictures<Given extends Settings>(
       typeof model === 'string' ? scoreNumbersIn(model) : usualScoreNumbers(config),
     ),
   };
+}
+
+/** @param imageModel the model of pictures that is named; null: none @throws SettingError for a folder of another kind */
+async function requireOfPictures(imageModel: unknown): Promise<void> {
+  const config = typeof imageModel === 'string' ? await configOf(imageModel) : null;
+  if (config === null || hasBothTowers(config) || isOfPicturesAlone(config)) return;
+  throw new SettingError(
+    'config.imageModel',
+    `is ${show(imageModel)}, of model_type ${show(config['model_type'])}; a model of pictures is needed, such as a ViT or the tower of a CLIP.`,
+  );
 }
 
 /** The model of pictures in the folder of a text model; null: there is none, or a run without pictures is asked for. */

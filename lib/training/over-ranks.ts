@@ -63,6 +63,24 @@ export function otherRanks(ranks: Ranks | null, resumed: Resumed | null): string
       ];
 }
 
+/** Settings that are about several processes alone, each with the value that it has by default. */
+const AMONG_RANKS = { divideOptimizer: false, reduction: 'own', exchange: 'gather', overlap: false } as const;
+
+/**
+ * What the user should know of a run that is one process and asks for what only several do. It is not refused: it changes no update,
+ * and a configuration for several GPUs is tried out on one, and a run of several resumed there.
+ */
+export function unusedAlone(ranks: Ranks | null, config: FilledTrainConfig): string[] {
+  if (ranks !== null && ranks.size > 1) return [];
+  const names = Object.entries(AMONG_RANKS)
+    .filter(([name, standard]) => config[name as keyof typeof AMONG_RANKS] !== standard)
+    .map(([name]) => name);
+  if (names.length === 0) return [];
+  return [
+    `not used, as the run is one process: ${names.join(', ')}. --gpus, or a launcher such as torchrun, starts several processes`,
+  ];
+}
+
 /**
  * A configuration as ranks can train by it, with the kind of device that they have.
  *

@@ -37,7 +37,10 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
 
   async step(batch: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep | NothingLeft> {
     const { inputs, texts, labels, ids, shares } = batch;
-    const maskedRows = countMaskedRows(this.config, texts, ids);
+    const masked = countMaskedRows(this.config, texts, ids);
+    // A row of a memory is a candidate of all rows of a batch, or of none.
+    const others = masked > 0 ? (this.objective.candidatesBeside?.(texts, ids) ?? 0) : 0;
+    const maskedRows = others > 0 ? 0 : masked;
     const step = await this.objective.step(inputs, texts, {
       ...options,
       labels,

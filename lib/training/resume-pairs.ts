@@ -95,6 +95,9 @@ const REPLACED = {
   },
 };
 
+/** Without windows there is no overlap of them. */
+const DETAILS = { evaluation: { windows: ['windowOverlap'] } };
+
 /**
  * The configuration of a resumed run: what was given, and the checkpoint's settings where nothing was given.
  *
@@ -123,6 +126,7 @@ export const PAIRS: ResumableSettings<FilledTrainConfig> = {
   sections: SECTIONS,
   kinds: KINDS,
   replaced: REPLACED,
+  details: DETAILS,
   mayChange,
   joined: { datasets: joinSets },
   following: (given) => (idsPath(given) === undefined ? [] : ['loss.maskDuplicates']),

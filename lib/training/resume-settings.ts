@@ -17,6 +17,8 @@ export interface ResumableSettings<Config> {
   readonly nothing?: unknown;
   /** Settings of sections that are given up where another one is given, which takes their place. */
   readonly replaced?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
+  /** Settings of sections that say more of another one: what is stored of them is given up where that one is turned off. */
+  readonly details?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
   /** Whether a resumed run may have another value of a setting. */
   readonly mayChange: (name: string, now: unknown, was: unknown) => boolean;
   /** Settings of sections that follow from what is given, by their paths: they are not as stored, unless they are given too. */
@@ -135,10 +137,11 @@ function putOver(
     sections,
     kinds,
     replaced = {},
+    details = {},
     joined = {},
     following = () => [],
     nothing,
-  }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'replaced' | 'joined' | 'following' | 'nothing'>,
+  }: Omit<ResumableSettings<never>, 'read' | 'mayChange' | 'stored'>,
 ): Record<string, unknown> {
   const merged: Record<string, unknown> = { ...stored };
   // The length of a run is one setting under two names.
@@ -151,7 +154,12 @@ function putOver(
     const before = merged[name];
     const together = sections.includes(name) && isSection(value) && isSection(before);
     merged[name] = together
-      ? putOverSection(before, value, { kind: kinds[name], replaced: replaced[name], nothing })
+      ? putOverSection(before, value, {
+          kind: kinds[name],
+          replaced: replaced[name],
+          details: details[name],
+          nothing,
+        })
       : (joined[name]?.(before, value) ?? value);
   }
   for (const path of following(given)) {
@@ -169,17 +177,21 @@ function putOverSection(
   how: {
     readonly kind: KindOfSection | undefined;
     readonly replaced: Readonly<Record<string, readonly string[]>> | undefined;
+    readonly details: Readonly<Record<string, readonly string[]>> | undefined;
     readonly nothing: unknown;
   },
 ): Record<string, unknown> {
-  const { kind, replaced = {}, nothing } = how;
+  const { kind, replaced = {}, details = {}, nothing } = how;
   if (kind !== undefined && isGiven(given[kind.key])) {
     const { key, kept = [] } = kind;
     const ofAny = Object.entries(before).filter(([name]) => kept.includes(name));
     if (given[key] !== (before[key] ?? kind.default)) return { ...Object.fromEntries(ofAny), ...given };
   }
   const set = Object.entries(given).filter(([, value]) => isGiven(value) && value !== nothing);
-  const gone = set.flatMap(([name]) => replaced[name] ?? []);
+  const gone = set.flatMap(([name, value]) => [
+    ...(replaced[name] ?? []),
+    ...((value === false ? details[name] : undefined) ?? []),
+  ]);
   const kept = Object.entries(before).filter(([name]) => !gone.includes(name));
   return { ...Object.fromEntries(kept), ...Object.fromEntries(set) };
 }

@@ -22,7 +22,7 @@ import type { MetricsFile } from './metrics.js';
 import { requireObjects, takeObjects, type RunObjects, type TrainConfigWithObjects } from './objects.js';
 import type { OutputLock } from './output-lock.js';
 import { whileLocked, whileTelling } from './output.js';
-import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn } from './over-ranks.js';
+import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn, unusedAlone } from './over-ranks.js';
 import { withModelOfPictures } from './model-of-pictures.js';
 import { Pairs } from './pairs.js';
 import { fromHub } from './from-hub.js';
@@ -233,6 +233,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       ...(small === undefined ? [] : [small]),
       ...notes,
       ...otherRanks(ranks, resumed),
+      ...unusedAlone(ranks, config),
       ...run.objective.notes,
     ])
       emit({ type: 'note', message });

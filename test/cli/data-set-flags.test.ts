@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { UsageError } from '../../lib/cli/flags.js';
 import { parseFlags } from '../../lib/cli/parse-flags.js';
 import { trainCommand } from '../../lib/cli/train.js';
-import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { settingsOf } from '../../lib/cli/train-settings.js';
 import { pairs, shortRun, writeRows } from '../training/support.js';
 import { runCommand } from './program.js';
 

@@ -5,7 +5,7 @@ import { doctorCommand } from '../../lib/cli/doctor.js';
 import { embedCommand } from '../../lib/cli/embed.js';
 import { evaluateCommand } from '../../lib/cli/evaluate.js';
 import { exportCommand } from '../../lib/cli/export.js';
-import { COMMON_FLAGS, UsageError, type Flag, type Flags } from '../../lib/cli/flags.js';
+import { COMMON_FLAGS, formatHelp, UsageError, type Flag, type Flags } from '../../lib/cli/flags.js';
 import { languageEvaluateCommand } from '../../lib/cli/language-evaluate.js';
 import { languageSampleCommand } from '../../lib/cli/language-sample.js';
 import { languageTrainCommand } from '../../lib/cli/language-train.js';
@@ -148,6 +148,30 @@ test('a flag is told as it was typed, and all that are misspelt', () => {
     saidOf(trainCommand, ['--mdoel', 'm', '--bach=8', '-q', '--constructor']),
     '--mdoel is not a flag; did you mean --model? --bach is not a flag; did you mean --batch? -q is not a flag. --constructor is not a flag.',
   );
+});
+
+test('the nearest flag is meant, and one that another command has is told where it is here', () => {
+  for (const [command, typed, near] of [
+    ['mine', '--judge-max-len', '--judge-max-length'],
+    ['mine', '--judges', '--judge'],
+    ['mine', '--judgemaxlegnht', '--judge-max-length'],
+    ['train', '--eval', '--eval-at'],
+    ['train', '--checkpoints-every', '--checkpoint-every'],
+  ] as const)
+    assert.equal(saidOf(COMMANDS[command]!, [typed]), `${typed} is not a flag; did you mean ${near}?`);
+  assert.equal(
+    saidOf(evaluateCommand, ['--label', 'score']),
+    '--label is not a flag: the column of labels is the last of --columns, as in --columns sentence1,sentence2,label.',
+  );
+});
+
+test('a flag that can be turned off has a value where it is not', () => {
+  const ids = (...args: string[]) =>
+    parseFlags(Object.fromEntries(flagsOf(trainCommand)), args).get('eval-ids');
+  assert.deepEqual([ids('--eval-ids', 'a,b'), ids('--no-eval-ids'), ids()], [['a', 'b'], false, undefined]);
+  assert.equal(saidOf(trainCommand, ['--eval-ids', '--json']), '--eval-ids has no value; A,B is needed.');
+  assert.match(formatHelp(trainCommand), /\n {2}--eval-ids A,B {3,}of --eval-loss/);
+  assert.match(formatHelp(trainCommand), /\n {2}--resume \[FOLDER\] /);
 });
 
 test('the value of some flags may be left out', () => {

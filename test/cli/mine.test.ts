@@ -124,6 +124,7 @@ test('a judge reads long documents in windows, and no other model does', async (
     [/^--window-overlap is 9; less than 5 \(a window has 14/, '--judge', judge, '--window-overlap', '9'],
     [/^--judge-max-length is for a --judge, and there is none/, '--judge-max-length', '9'],
     [/^--judge-max-length is 900; .* is needed/, '--judge', judge, '--judge-max-length', '900'],
+    [/^--judge-max-length is 4; .*each text of a pair/, '--judge', judge, '--judge-max-length', '4'],
   ] as const)
     await assert.rejects(
       runCommand(mineCommand, [...args, ...(judges[0]?.endsWith('length') ? [] : ['--windows']), ...judges]),

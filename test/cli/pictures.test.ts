@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { embedCommand } from '../../lib/cli/embed.js';
 import { evaluateCommand } from '../../lib/cli/evaluate.js';
+import { mineCommand } from '../../lib/cli/mine.js';
 import { evaluateImageText, ImageTextModel, readRetrievalPairs } from '../../lib/index.js';
 import { fails } from '../robustness/failures.js';
-import { CLIP, saveModel, savePictures } from '../training/picture-support.js';
-import { temporaryFolder, writeRows } from '../training/support.js';
-import { runCommand } from './program.js';
+import { CLIP, saveModel, savePictures, saveText, saveViT } from '../training/picture-support.js';
+import { pairs, temporaryFolder, writeRows } from '../training/support.js';
+import { runCommand, withFlags } from './program.js';
 
 test('evaluate and embed take pictures, whose paths begin in the folder of their file', async (t) => {
   const folder = await temporaryFolder(t);
@@ -62,15 +63,63 @@ test('evaluate and embed take pictures, whose paths begin in the folder of their
 
   for (const [flags, refusal] of [
     [['--columns', 'a,b'], /--images is image, and --columns is a,b, without it/],
+    [['--images', 'caption'], /^--images is caption, the column of captions where --columns is not given/],
+    [['--images', 'photo'], /it has no "photo"; .*of pictures: images, --images/],
     [['--dimensions', '4'], /--dimensions is for retrieval of texts/],
     [['--max-length', '4'], /--max-length is for models of texts alone/],
     [['--precision', 'bfloat16'], /--precision is bfloat16/],
   ] as const)
-    await assert.rejects(runCommand(evaluateCommand, [...measuring, ...flags]), { message: refusal });
+    await assert.rejects(runCommand(evaluateCommand, withFlags(measuring.slice(0, -1), ...flags)), {
+      message: refusal,
+    });
   await assert.rejects(
     runCommand(evaluateCommand, [...given, '--data', data, '--columns', 'image,caption']),
     fails('CHECKPOINT', /'clip' is not supported.*--images/s),
   );
+});
+
+test('paths of pictures are not read as texts by a folder of two models', async (t) => {
+  const folder = await temporaryFolder(t);
+  const rows = await savePictures(folder);
+  const model = await saveText(join(folder, 'pair'));
+  await saveViT(join(model, 'image_model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), rows);
+  const given = ['--model', model, '--device', 'cpu', '--data', data];
+  const output = ['--output', join(folder, 'mined.jsonl'), '--negatives', '1'];
+  for (const columns of ['image,caption', 'caption,image']) {
+    const named = [...given, '--columns', columns];
+    await assert.rejects(runCommand(evaluateCommand, named), {
+      code: 'INPUT',
+      message:
+        /--data is .*pairs\.jsonl, whose column "image" has paths of files.*: --images image takes them/,
+    });
+    await assert.rejects(runCommand(mineCommand, [...named, ...output]), {
+      code: 'INPUT',
+      message: /column "image" has paths of files.*Name columns of texts \(--columns\)/,
+    });
+  }
+  for (const [command, args] of [
+    [evaluateCommand, ['--data', data, '--images', 'image']],
+    [embedCommand, ['--input', data, '--column', 'image', '--images', '--output', join(folder, 'x.npy')]],
+  ] as const)
+    await assert.rejects(
+      runCommand(command, ['--model', await saveText(join(folder, 'text')), '--device', 'cpu', ...args]),
+      {
+        code: 'INPUT',
+        message: /^--images is for pictures of a model .* --model is .*text, of model_type "bert"/,
+      },
+    );
+  // Texts are texts, and it is told that the other model is not used.
+  const texts = await writeRows(join(folder, 'texts.jsonl'), pairs(12));
+  const ofTexts = ['--model', model, '--device', 'cpu', '--data', texts];
+  for (const { said } of [
+    await runCommand(evaluateCommand, ofTexts),
+    await runCommand(mineCommand, [...ofTexts, ...output]),
+  ])
+    assert.match(
+      said,
+      /has a model of pictures too \(image_model\), which is not used here: .*evaluate --images/,
+    );
 });
 
 /** The numbers at the end of a .npy file. */

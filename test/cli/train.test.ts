@@ -195,6 +195,8 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
     [['--lr', '0'], /^INPUT: --lr is 0; a finite number above 0 is needed\.\nSee: /],
     [['--precision', 'half'], /^INPUT: --precision is "half"/],
     [['--max-length', '400'], /^INPUT: --max-length is 400; a whole number from 1 to 32 is needed/],
+    [['--max-length', '2'], /^INPUT: --max-length is 2; a whole number from 3 is needed: 2 special tokens/],
+    [['--loss', 'cross-encoder-ranking'], /^INPUT: --new-head is not given, and .* has no head for pairs/],
     [['--optimizer.betas', '0.9,1'], /^INPUT: --optimizer\.betas\[1\] is 1; a finite number from 0/],
     [
       ['--loss', 'siglip', '--symmetric'],

@@ -135,6 +135,10 @@ test('maxLength goes up to the positions, and a folder keeps the limit that it h
     for (const bad of [0, 17, 2.5, '9'])
       await assert.rejects(encoder.save(copy, { maxLength: bad as number }), fails('INPUT', /maxLength is/));
   }
+  await assert.rejects(
+    TextEncoder.load(folder, { maxLength: 2 }),
+    fails('INPUT', /maxLength is 2; .* from 3/),
+  );
   await assert.rejects(TextEncoder.load(folder, { maxLength: 17 }), fails('INPUT', /from 1 to 16/));
   using made = await create(BERT, { maxLength: 7 });
   await made.save(copy);

@@ -189,6 +189,19 @@ test('identities go on to a loss that takes them, and are none of rows of the me
   }
 });
 
+test('rows that are to join a batch are counted before its step', async () => {
+  const memory = crossBatchMemory(infoNCE(), { capacity: 4 });
+  assert.equal(memory.joining(['a', 'b']), 0);
+  await memory.compute([rows(3, 1), rows(3, 2)], 1, { ids: ['a', ['b', 'c'], 'd'] });
+  assert.deepEqual(
+    [memory.joining(['e', 'f']), memory.joining(['a', 'e']), memory.joining([['c', 'a'], 'd'])],
+    [3, 2, 0],
+  );
+  assert.equal(memory.size, 3);
+  assert.throws(() => memory.joining('a' as never), { code: 'INPUT', message: /ids is "a"; a list/ });
+  assert.throws(() => memory.joining([-1]), { code: 'INPUT', message: /an identity of row 0 is -1/ });
+});
+
 test('keyword arguments are refused before a batch is encoded', async () => {
   let encoded = 0;
   const encoder = new ModuleEncoder({

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseFlags } from '../../lib/cli/parse-flags.js';
-import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { settingsOf } from '../../lib/cli/train-settings.js';
 import { LOSSES, makeLoss, similarityOf, temperatureOf } from '../../lib/losses/loss-kinds.js';
 import { SIMILARITIES, TOKEN_SIMILARITIES } from '../../lib/options/similarity.js';
 import type { AnySetting } from '../../lib/options/setting-table.js';

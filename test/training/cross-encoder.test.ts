@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { CrossEncoder } from '../../lib/encoders/cross-encoder.js';
@@ -10,7 +10,7 @@ import type { TrainEvent } from '../../lib/training/events.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import { train } from '../../lib/training/train.js';
 import { headOf, pairRowsFor } from './loss-rows.js';
-import { digests, pairs, record, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
+import { digests, pairs, record, root, saveTinyModel, shortRun, TINY_CONFIG, writeRows } from './support.js';
 
 const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');
 
@@ -40,6 +40,17 @@ for (const [kind, about] of KINDS) {
     });
   });
 }
+
+test('a model without a head for pairs is told with the setting that makes one', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const bare = await saveTinyModel(join(folder, 'bare'));
+  await rm(join(bare, 'modules.json'));
+  for (const model of [config.model, bare])
+    await assert.rejects(train({ ...config, model, loss: { kind: 'cross-encoder-ranking' } }), {
+      code: 'INPUT',
+      message: /^config\.newHead is not given, and .* has no head for pairs\. Give the number of labels/,
+    });
+});
 
 test('a resumed run draws the negatives of one that was not interrupted, and others in each epoch', async (t) => {
   const { folder, config } = await shortRun(t);
@@ -189,8 +200,8 @@ test('settings that do nothing with a cross-encoder, or with a text encoder, are
   await refused({ loss: { kind: 'infonce' } }, /config.newHead is for the losses of cross-encoders/);
   const { newHead: _, ...headless } = run;
   await assert.rejects(train({ ...headless, output: join(folder, 'x') }), {
-    code: 'CHECKPOINT',
-    message: /give the option newHead/,
+    code: 'INPUT',
+    message: /config\.newHead is not given/,
   });
   await assert.rejects(
     train({ ...run, newHead: 1, frozen: ['embeddings', 'encoder', 'pooler', 'classifier'] }),

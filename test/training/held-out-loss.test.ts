@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { coSENT, GradCache, infoNCE, TextEncoder, train, type TrainConfig } from '../../lib/index.js';
 import { parseFlags } from '../../lib/cli/parse-flags.js';
-import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { settingsOf } from '../../lib/cli/train-settings.js';
 import { pairs, shortRun, writeRows } from './support.js';
 
 const column = (rows: readonly Record<string, unknown>[], name: string): string[] =>

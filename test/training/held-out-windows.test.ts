@@ -9,8 +9,10 @@ import { flattenScores } from '../../lib/evaluation/scores.js';
 import { readRetrievalPairs } from '../../lib/evaluation/tasks.js';
 import { windowedEncoder } from '../../lib/evaluation/windowed.js';
 import { parseFlags } from '../../lib/cli/parse-flags.js';
-import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { settingsOf } from '../../lib/cli/train-settings.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
+import { resumeConfig } from '../../lib/training/resume-pairs.js';
 import { pairs, record, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
 
 const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');
@@ -102,4 +104,30 @@ test('settings of windows are read from flags, and refused where they would do n
     [/evaluation\.windows is for a task, and the loss is measured alone/, '--eval-loss', '--eval-windows'],
   ] as const)
     assert.throws(() => read('--eval-data', 'h.jsonl', ...given), { code: 'INPUT', message });
+});
+
+test('windows that are turned off take their overlap with them: that of a configuration file, and of a run that is resumed', () => {
+  const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRAIN_SECTIONS)[string];
+  const evaluation = { data: 'h.jsonl', windows: true, windowOverlap: 4 };
+  const file = { model: 'm', data: 'd.jsonl', output: 'o', batch: 4, evaluation };
+  const put = (...given: string[]) => settingsOf(parseFlags(flags, given), file);
+  const { windows, windowOverlap } = readTrainConfig(put('--no-eval-windows')).evaluation!;
+  assert.deepEqual([windows, windowOverlap], [false, undefined]);
+  const state = { step: 1, order: {}, config: { ...file, output: undefined } };
+  const resumed = { folder: 'run', checkpoint: { state, optimizer: new Map(), loss: new Map() } };
+  const resume = (evaluation: object) => resumeConfig({ output: 'run', evaluation }, resumed);
+  const { config, notes } = resume({ windows: false });
+  assert.deepEqual([config.evaluation!.windows, config.evaluation!.windowOverlap], [false, undefined]);
+  assert.deepEqual(notes, [
+    'evaluation.windows was true, now false',
+    'evaluation.windowOverlap was 4, now not set',
+  ]);
+  assert.equal(resume({ windows: true }).config.evaluation!.windowOverlap, 4);
+  // Both at once contradict each other.
+  const message = /evaluation\.windowOverlap is of windows, and there are none/;
+  assert.throws(() => resume({ windows: false, windowOverlap: 4 }), { code: 'INPUT', message });
+  assert.throws(() => readTrainConfig(put('--no-eval-windows', '--eval-window-overlap', '4')), {
+    code: 'INPUT',
+    message,
+  });
 });

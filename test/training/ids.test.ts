@@ -336,8 +336,26 @@ test('ids that would do nothing are refused, and rows without one', async (t) =>
     [{ data, ids: ['positive'] }, /config\.ids is \["positive"\]; .*neither texts/],
     [{ data, ids: ['negative_id', 'negative_id'] }, /config\.ids is .* different columns/],
     [
-      { data: undefined, ids: undefined, datasets: [{ data, ids: ['document_id'] }, { data }] },
-      /config\.datasets\[1\]\.ids are none, .* document_id: all need as many/,
+      {
+        data: undefined,
+        ids: undefined,
+        datasets: [
+          { name: 'a', data, ids: ['document_id'] },
+          { name: 'b', data },
+        ],
+      },
+      /config\.datasets\[1\]\.ids names no columns of the data set "b" .* "a" are document_id.*of "b" .*--dataset-ids b=A,B.* null or \[\]/,
+    ],
+    [
+      {
+        data: undefined,
+        columns: ['anchor', 'positive'],
+        datasets: [
+          { name: 'a', data: whole },
+          { name: 'b', data: config.data },
+        ],
+      },
+      /pairs\.jsonl, line 1: it has no id "document_id"; .*\(ids of the data set "b", --dataset-ids b=A,B\), or write null/,
     ],
   ] as const)
     await assert.rejects(record({ ...run, ...settings } as never), { code: 'INPUT', message });
@@ -385,6 +403,21 @@ test('a batch in which every pair is masked is told, and counted', async (t) => 
   );
   assert.equal(told.length, 1);
   assert.match(told[0]!, /^step 1 \(epoch 0, batch 0\): each row shares an id or a text with every other/);
+  // With a memory, the first batch finds it empty; the last ones find rows about other documents in it.
+  const remembered = await record({ ...pairsAlone, memory: { capacity: 8 }, output: join(folder, 'memory') });
+  assert.deepEqual(
+    remembered.steps.map((event) => event.maskedRows),
+    [4, undefined, undefined, undefined, undefined, 4],
+  );
+  assert.deepEqual(
+    remembered.steps.map((event) => event.loss === 0),
+    [true, false, false, false, false, true],
+  );
+  assert.equal(
+    remembered.events.filter((event) => event.type === 'note' && event.message.includes('teaches nothing'))
+      .length,
+    1,
+  );
   // In a batch of 8 some rows have none; a row's own hard negatives are some.
   const larger = await record({ ...pairsAlone, batch: 8, output: join(folder, 'larger') });
   assert.deepEqual(

@@ -203,7 +203,12 @@ test('a teacher of another dimension is met by a projection, which a resumed run
 
 test('rows count as much as the column of weights says', async (t) => {
   const { folder, config } = await shortRun(t);
-  const rows = pairs(40).map((row, k) => ({ ...row, importance: k % 4 === 0 ? 0 : k % 3 }));
+  const rows = pairs(40).map((row, k) => ({
+    ...row,
+    importance: k % 4 === 0 ? 0 : k % 3,
+    heavy: k === 3 ? 'very' : 1,
+    below: k === 3 ? -1 : 1,
+  }));
   const data = await writeRows(join(folder, 'weighted.jsonl'), rows);
   const run = { ...config, data, batch: 40, steps: 2, shuffle: false, dropout: 0 };
   const { steps } = await record({ ...run, weights: 'importance', output: join(folder, 'weighted') });
@@ -233,7 +238,10 @@ test('rows count as much as the column of weights says', async (t) => {
       /^config\.weights .* siglip takes no weights; "infonce", "mult/,
     ],
     [{ weights: 'anchor', columns: ['anchor', 'positive'] }, /^config\.weights is "anchor"; a column/],
-    [{ weights: 'nothing' }, /nothing/],
+    [{ weights: 'positive' }, /^config\.weights is "positive"; a column that is none of the texts/],
+    [{ weights: 'nothing' }, /line 1: it has no weight "nothing"/],
+    [{ weights: 'heavy' }, /line 4: the weight "heavy" is "very", not a number\./],
+    [{ weights: 'below' }, /line 4: the weight "below" is -1, not a number from 0\./],
     [{ weights: 3 }, /^config\.weights is 3/],
   ];
   for (const [k, [settings, message]] of wrong.entries())

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { evaluateRetrieval, readRetrievalPairs, TextEncoder } from '../../lib/index.js';
 import { digests, pairs, record, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
-import { gradcache } from '../cli/program.js';
+import { trainCommand } from '../../lib/cli/train.js';
+import { gradcache, runCommand } from '../cli/program.js';
 
 const RANKING = { kind: 'multi-vector-multiple-negatives-ranking' } as const;
 
@@ -119,4 +120,19 @@ test('the command line makes, trains and measures such a model', async (t) => {
   ]);
   assert.equal(wrong.code, 1);
   assert.match(wrong.stderr, /maxsim/);
+});
+
+test('a length of queries or documents that the model cannot have is told by its flag', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const given = ['--model', config.model as string, '--data', config.data as string, '--batch', '20'];
+  const flags = [...given, '--device', 'cpu', '--steps', '1', '--pooling', 'none', '--loss', RANKING.kind];
+  for (const [flag, length, needed] of [
+    ['--query-length', '2', 'a whole number from 3'],
+    ['--document-length', '2', 'a whole number from 3'],
+    ['--query-length', '99', 'at most 32'],
+  ] as const)
+    await assert.rejects(runCommand(trainCommand, [...flags, '--output', join(folder, 'o'), flag, length]), {
+      code: 'INPUT',
+      message: new RegExp(`^${flag} is ${length}; ${needed}`),
+    });
 });

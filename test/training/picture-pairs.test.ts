@@ -10,44 +10,16 @@ import {
   ImageTextPair,
   readRetrievalPairs,
   TextEncoder,
-  Tokenizer,
 } from '../../lib/index.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import { train } from '../../lib/training/train.js';
 import { gradcache } from '../cli/program.js';
 import { trainEach } from '../distributed/train-each.js';
 import { fails } from '../robustness/failures.js';
-import { CLIP, saveModel, savePictures, TOKENIZER } from './picture-support.js';
+import { CLIP, saveModel, savePictures, saveText, saveViT } from './picture-support.js';
 import { digests, record, temporaryFolder, writeRows } from './support.js';
 
-const WIDTH = 16;
 let shared: string;
-
-/** A ViT whose representations are so long. */
-async function saveViT(folder: string, width = WIDTH): Promise<string> {
-  using images = ImageEncoder.create(
-    {
-      ...{ model_type: 'vit', image_size: 16, patch_size: 8, hidden_size: width, intermediate_size: 24 },
-      ...{ num_hidden_layers: 1, num_attention_heads: 2 },
-    },
-    { seed: 3 },
-  );
-  await images.save(folder);
-  return folder;
-}
-
-async function saveText(folder: string): Promise<string> {
-  using captions = TextEncoder.create(
-    {
-      ...{ model_type: 'bert', vocab_size: 8192, hidden_size: WIDTH, max_position_embeddings: 16 },
-      ...{ num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 24 },
-    },
-    await Tokenizer.fromFile(TOKENIZER),
-    { seed: 4 },
-  );
-  await captions.save(folder);
-  return folder;
-}
 
 before(async () => {
   shared = await mkdtemp(join(tmpdir(), 'gradcache-picture-pairs-'));
@@ -212,16 +184,17 @@ test('models and settings that do not go together are refused, each by its name'
       { model: clip },
       /imageModel is .*, and the model is of model_type "clip", which has a tower of pictures/,
     ],
+    [{ imageModel: join(shared, 'text') }, /config\.imageModel is .*text", of model_type "bert"; a model of/],
+    [
+      { model: join(shared, 'vit') },
+      /config\.model is of model_type "vit", a model of pictures alone: name it as imageModel \(--image-model\)/,
+    ],
     [{ lora: { rank: 2 } }, /lora is for models of texts/],
     [{ precision: 'bfloat16' }, /precision is "bfloat16"/],
     [{ images: 'photo' }, /it has no "photo"/],
   ];
   for (const [more, message] of wrong)
     await assert.rejects(train({ ...config, ...more }), fails('INPUT', message));
-  await assert.rejects(
-    train({ ...config, imageModel: join(shared, 'text') }),
-    fails('CHECKPOINT', /text.*model_type is "bert"/),
-  );
   await assert.rejects(
     ImageTextPair.load(join(shared, 'text')),
     fails('CHECKPOINT', /has no folder image_model/),

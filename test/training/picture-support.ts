@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { ImageTextModel, Tokenizer } from '../../lib/index.js';
+import { ImageEncoder, ImageTextModel, TextEncoder, Tokenizer } from '../../lib/index.js';
 import { root } from './support.js';
 
 export const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');
@@ -21,6 +21,36 @@ export async function saveModel(config: object, folder: string): Promise<string>
   const tokenizer = await Tokenizer.fromFile(TOKENIZER);
   using model = await ImageTextModel.create(config as typeof CLIP, tokenizer, { seed: 2 });
   await model.save(folder);
+  return folder;
+}
+
+/** The width of the two models below, which are trained together. */
+const WIDTH = 16;
+
+/** A ViT whose representations are so long. */
+export async function saveViT(folder: string, width = WIDTH): Promise<string> {
+  using images = ImageEncoder.create(
+    {
+      ...{ model_type: 'vit', image_size: 16, patch_size: 8, hidden_size: width, intermediate_size: 24 },
+      ...{ num_hidden_layers: 1, num_attention_heads: 2 },
+    },
+    { seed: 3 },
+  );
+  await images.save(folder);
+  return folder;
+}
+
+/** A text encoder whose representations are as long. */
+export async function saveText(folder: string): Promise<string> {
+  using captions = TextEncoder.create(
+    {
+      ...{ model_type: 'bert', vocab_size: 8192, hidden_size: WIDTH, max_position_embeddings: 16 },
+      ...{ num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 24 },
+    },
+    await Tokenizer.fromFile(TOKENIZER),
+    { seed: 4 },
+  );
+  await captions.save(folder);
   return folder;
 }
 

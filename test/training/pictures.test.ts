@@ -303,6 +303,41 @@ test('two processes pass over the same pictures, tell those of both, and train w
   }
 });
 
+test('a batch of which a rank has no good picture is passed over, and told with what that rank has found', async (t) => {
+  const { folder, config } = await pictureRun(t);
+  // Of the four rows of a batch, the second rank has those of middle length.
+  const bad = [0, 1].map((n) => ({ image: `hollow-${n}.png`, caption: `nothing at all, number ${n}` }));
+  for (const { image } of bad) await writeFile(join(shared, image), 'no picture');
+  const data = await writeRows(join(shared, 'second-void.jsonl'), [
+    { ...rows[0]!, caption: `${rows[0]!.caption}, longer than the others` },
+    ...bad,
+    ...rows.slice(1, 6),
+  ]);
+  const run = { ...config, data, batch: 4, steps: 2, shuffle: false, onBadLine: 'skip' as const };
+  const file = join(folder, 'run.json');
+  await writeFile(file, JSON.stringify(run));
+  const { code, stdout, stderr } = await gradcache(['train', '--config', file, '--ranks', '2', '--json']);
+  assert.equal(code, 0, stderr);
+  const events = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as TrainEvent);
+  const reason = 'hollow-0\\.png cannot be decoded as a picture: .*unsupported image format';
+  const [note] = ofType(events, 'note').flatMap(({ message }) =>
+    /passed over/.test(message) ? [message] : [],
+  );
+  assert.match(
+    note!,
+    new RegExp(
+      `^step 1 .* is passed over: of the pictures of rank 1 none can be decoded, .* The first: .*${reason}$`,
+    ),
+  );
+  // The rank that tells it has not read it itself.
+  const skipped = ofType(events, 'skipped').map(({ message }) => message);
+  assert.equal(skipped.length, 2);
+  assert.match(skipped[0]!, new RegExp(`^rank 1: .*${reason}`));
+});
+
 test('paths begin in the folder of their file, and the data can be moved', async (t) => {
   const { folder, config } = await pictureRun(t);
   const below = join(shared, 'below');
@@ -417,7 +452,12 @@ test('settings that pictures do not take are refused, and so is a model without 
     [{ evaluation: { data: 'x', task: 'sts' } }, /evaluation\.task is "sts"/],
     [{ evaluation: { data: 'x', dimensions: [4] } }, /evaluation\.dimensions is for models of texts/],
     [{ columns: ['a', 'b'] }, /images is "image"; one of the columns a, b is needed/],
-    [{ images: 'nothing' }, /it has no "nothing"/],
+    [{ images: 'nothing' }, /it has no "nothing"; .*\(columns, --columns; of pictures: images, --images\)/],
+    [{ images: 'caption' }, /config\.images is "caption", the column of captions .* has "image", "caption"/],
+    [
+      { images: 'caption', columns: ['image', 'caption'] },
+      /cannot be read: .*name another column of paths \(images, --images\)/,
+    ],
     [{ frozen: ['vision'] }, /begin with vision_model, visual_projection, text_model, text_projection/],
     [{ frozen: ['*'] }, /nothing is left to train/],
     [

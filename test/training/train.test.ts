@@ -375,3 +375,19 @@ test('a model can start from random weights, in several precisions, and the seed
   assert.ok(Math.abs(short! - exact!) < 0.1, `${short} is not ${exact}`);
   assert.ok((await losses({ precision: 'float64' }, 'float64')).every((loss) => loss > 0 && loss < 5));
 });
+
+test('a run of one process says which settings of several it does not use', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const notes = async (name: string, settings: Partial<TrainConfig>): Promise<string[]> => {
+    const { events } = await record({ ...config, steps: 1, output: join(folder, name), ...settings });
+    return events.flatMap((event) => (event.type === 'note' ? [event.message] : []));
+  };
+  const way = '--gpus, or a launcher such as torchrun, starts several processes';
+  assert.deepEqual(await notes('divided', { divideOptimizer: true }), [
+    `not used, as the run is one process: divideOptimizer. ${way}`,
+  ]);
+  assert.deepEqual(await notes('all', { reduction: 'bfloat16', exchange: 'ring', overlap: true }), [
+    `not used, as the run is one process: reduction, exchange, overlap. ${way}`,
+  ]);
+  assert.deepEqual(await notes('defaults', { divideOptimizer: false, reduction: 'own' }), []);
+});

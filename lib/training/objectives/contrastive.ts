@@ -321,6 +321,10 @@ class Contrastive implements Objective {
     return { ...result, truncated: all.reduce((sum, [truncated]) => sum + truncated!, 0) };
   }
 
+  candidatesBeside(texts: Texts, ids: BatchIds): number {
+    return this.memory?.joining(texts, ids) ?? 0;
+  }
+
   /** What the data has beside the texts of a batch. No loss takes both. */
   #beside(given: ObjectiveStepOptions['labels'], rows?: Uint32Array): LossOptions {
     if (given === undefined) return {};

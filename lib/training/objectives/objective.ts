@@ -45,6 +45,9 @@ export interface Objective {
    */
   step(inputs: Prepared, texts: Texts, options: ObjectiveStepOptions): Promise<ObjectiveStep | NothingLeft>;
 
+  /** How many candidates the rows of a batch are to have beside those of the batch; absent: none. Before its step. */
+  candidatesBeside?(texts: Texts, ids: BatchIds): number;
+
   /** A sentence for the user: which texts of a batch make its step non-finite, or that none does. */
   explainNonFinite(texts: Texts): Promise<string>;
 

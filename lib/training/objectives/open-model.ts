@@ -3,6 +3,7 @@ import { RoutedEncoder } from '../../encoders/routed-encoder.js';
 import { TextEncoder } from '../../encoders/text-encoder.js';
 import { readNamedObject } from '../../files/json-file.js';
 import { kindOf } from '../../losses/loss-kinds.js';
+import { NoHead } from '../../model-folder/no-head.js';
 import { hasModules, hasRouter } from '../../model-folder/sentence-modules.js';
 import { SettingError } from '../../options/fields.js';
 import { chooseDevice } from '../../tensor/memory.js';
@@ -89,8 +90,12 @@ export async function openCrossEncoder(
   const { model, seed, newHead: labels } = config;
   const options = optionsOf(config);
   if (checkpoint !== null) return CrossEncoder.load(checkpoint, options);
-  if (typeof model === 'string')
-    return CrossEncoder.load(model, { ...options, ...(labels && { newHead: { labels, seed } }) });
+  if (typeof model === 'string') {
+    const head = labels && { newHead: { labels, seed } };
+    return CrossEncoder.load(model, { ...options, ...head }).catch((error: unknown) => {
+      throw error instanceof NoHead && labels === undefined ? needsHead(model) : error;
+    });
+  }
   const { config: given, tokenizer } = model;
   return CrossEncoder.create(await architectureIn(given), await Tokenizer.fromFile(tokenizer), {
     ...options,
@@ -98,6 +103,13 @@ export async function openCrossEncoder(
     seed,
   });
 }
+
+const needsHead = (model: string): SettingError =>
+  new SettingError(
+    'config.newHead',
+    `is not given, and ${model} has no head for pairs. Give the number of labels of a new one, 1 for scores, or take a cross-encoder ` +
+      'as model.',
+  );
 
 function optionsOf(config: FilledTrainConfig) {
   const { precision, maxLength, dropout, frozen, embeddingGradients } = config;

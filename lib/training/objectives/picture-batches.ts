@@ -10,6 +10,13 @@ import { ofRows, type Texts } from './objective.js';
 /** Told of a picture that cannot be decoded, and is passed over. */
 export type OnBadPicture = (path: string, reason: string) => void;
 
+/** A row whose picture cannot be decoded. */
+export interface BadRow {
+  readonly row: number;
+  /** Its file and why, as a sentence. */
+  readonly reason: string;
+}
+
 /** The pictures and captions of some rows, as the towers take them. */
 export interface PictureRows {
   /** A tower for each column, in the order of the columns. None where no row is left. */
@@ -17,9 +24,7 @@ export interface PictureRows {
   /** The rows that they are of: those whose picture could be decoded. */
   readonly rows: Uint32Array;
   /** The other rows. */
-  readonly bad: readonly number[];
-  /** Why the first of these cannot be decoded; absent: there is none. */
-  readonly why?: string | undefined;
+  readonly bad: readonly BadRow[];
   /** Tokens of the captions, and captions that were cut. */
   readonly tokens: number;
   readonly truncated: number;
@@ -50,13 +55,13 @@ export class PictureBatches {
       ofRows(texts[images!]!, asked).map((path) => PictureBatches.file(folder, path)),
     );
     for (const { path, message } of bad) this.onBad(path, message);
-    if (pixels === null)
-      return {
-        ...{ towers: [], rows: new Uint32Array(), bad: [...asked], tokens: 0, truncated: 0 },
-        why: bad[0]?.message,
-      };
-    const own = Uint32Array.from(kept, (place) => asked[place]!);
     const good = new Set(kept);
+    // Bad pictures are told in the order of their rows.
+    const passed = [...asked]
+      .filter((_, place) => !good.has(place))
+      .map((row, place): BadRow => ({ row, reason: bad[place]!.message }));
+    if (pixels === null) return { towers: [], rows: new Uint32Array(), bad: passed, tokens: 0, truncated: 0 };
+    const own = Uint32Array.from(kept, (place) => asked[place]!);
     const towers: (Tensor | TokenBatch)[] = [];
     let [tokens, truncated] = [0, 0];
     try {
@@ -74,7 +79,7 @@ export class PictureBatches {
       disposeTowers(new Set([pixels, ...towers]));
       throw error;
     }
-    return { towers, rows: own, bad: [...asked].filter((_, place) => !good.has(place)), tokens, truncated };
+    return { towers, rows: own, bad: passed, tokens, truncated };
   }
 
   async #pictures(paths: readonly string[]): ReturnType<ImageTextTowers['images'][typeof READ]> {
@@ -85,7 +90,7 @@ export class PictureBatches {
       if (onBadLine === 'skip' || (error as GradCacheError).code !== 'INPUT') throw error;
       throw new GradCacheError(
         'INPUT',
-        `${(error as Error).message.replace(/[.]?$/, '.')} Correct the file, or pass over such pictures (onBadLine: 'skip', --on-bad-line skip).`,
+        `${(error as Error).message.replace(/[.]?$/, '.')} Correct the file, pass over such pictures (onBadLine: 'skip', --on-bad-line skip), or name another column of paths (images, --images).`,
         { cause: error },
       );
     }

@@ -1,6 +1,7 @@
 import type { Batch } from '../../data/batches.js';
 import type { Label } from '../../data/labels.js';
 import type { Ranks } from '../../distributed/ranks.js';
+import { fromEach } from '../../distributed/shared-work.js';
 import { readNamedObject } from '../../files/json-file.js';
 import { ImageTextModel } from '../../images/image-text-model.js';
 import type { ImageTextPair } from '../../images/image-text-pair.js';
@@ -123,6 +124,11 @@ function freeze({ images, captions }: ImageTextModel, frozen: readonly string[])
     throw new SettingError('config.frozen', 'names every parameter of the model: nothing is left to train.');
 }
 
+/** What a rank has of a batch: tokens, captions that were cut, rows that are left, and the others. */
+interface Counts extends Pick<PictureRows, 'tokens' | 'truncated' | 'bad'> {
+  readonly rows: number;
+}
+
 class Pictures implements Objective {
   readonly notes: readonly string[] = [];
   /** Where the paths of the rows that are trained on begin. */
@@ -165,52 +171,59 @@ class Pictures implements Objective {
   }
 
   async step(
-    { towers, rows, bad, why, tokens, truncated }: PictureRows,
+    { towers, rows, bad, tokens, truncated }: PictureRows,
     texts: Texts,
     { labels, ids, step, steps, signal, seed, onProgress }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep | NothingLeft> {
     try {
-      const [allTokens, allTruncated, least] = await this.#shared(
-        { counts: [tokens, truncated, rows.length], bad },
-        texts,
-      );
-      if (least === 0) return { nothing: this.#noneLeft(why) };
+      const all = await this.#ofEachRank({ tokens, truncated, rows: rows.length, bad }, texts);
+      const nothing = this.#noneLeft(all);
+      if (nothing !== undefined) return { nothing };
       const loss = {
         ...(steps !== null && stepOptionsOf(this.config.loss, { step, steps })),
         ...this.#beside(texts, { labels, ids }, rows),
       };
       const result = await this.steps.gradcache.step(towers, { signal, seed, onProgress, loss });
-      return { ...result, tokens: allTokens, truncated: allTruncated };
+      const sum = (name: 'tokens' | 'truncated'): number =>
+        all.reduce((total, counts) => total + counts[name], 0);
+      return { ...result, tokens: sum('tokens'), truncated: sum('truncated') };
     } finally {
       disposeTowers(towers);
     }
   }
 
-  #noneLeft(why: string | undefined): string {
-    return this.ranks === null
-      ? `none of its pictures can be decoded. The first: ${why?.replace(/[.]$/, '')}`
-      : 'of the pictures of a rank none can be decoded, and all ranks take a part in a step';
+  /** Why there is no step: all ranks take a part in one. Undefined: there is one. */
+  #noneLeft(all: readonly Counts[]): string | undefined {
+    const rank = all.findIndex(({ rows }) => rows === 0);
+    if (rank < 0) return undefined;
+    const none =
+      this.ranks === null
+        ? 'none of its pictures can be decoded'
+        : `of the pictures of rank ${rank} none can be decoded, and all ranks take a part in a step`;
+    const [first] = all[rank]!.bad;
+    return first === undefined ? none : `${none}. The first: ${first.reason.replace(/[.]$/, '')}`;
   }
 
-  /**
-   * The sums of tokens and of cut captions over ranks, each of which hears of the bad pictures of the others; and the least rows that
-   * a rank has left.
-   */
-  async #shared(
-    { counts, bad: own }: { readonly counts: readonly number[]; readonly bad: readonly number[] },
-    texts: Texts,
-  ): Promise<[tokens: number, truncated: number, least: number]> {
-    const numbers = [...counts, ...own];
-    const all = this.ranks === null ? [numbers] : await this.ranks.numbers(numbers);
-    for (const [rank, [, , , ...bad]] of all.entries()) {
-      if (rank === (this.ranks?.rank ?? 0)) continue; // told when it was read
-      for (const row of bad) {
-        const path = PictureBatches.file(this.#folder, texts[this.config.images!]![row]!);
-        this.onBad(path, `${path} cannot be decoded as a picture (rank ${rank}).`);
-      }
+  /** What each rank has of a batch. Each rank hears of the bad pictures of the others. */
+  async #ofEachRank(own: Counts, texts: Texts): Promise<readonly Counts[]> {
+    const { ranks } = this;
+    if (ranks === null) return [own];
+    const numbers = await ranks.numbers([own.tokens, own.truncated, own.rows, own.bad.length]);
+    const bad = numbers.some(([, , , count]) => count! > 0)
+      ? await fromEach(ranks, 'telling which pictures are passed over', own.bad)
+      : numbers.map(() => []);
+    for (const [rank, list] of bad.entries()) {
+      if (rank === ranks.rank) continue; // told when it was read
+      for (const { row, reason } of list)
+        this.onBad(
+          PictureBatches.file(this.#folder, texts[this.config.images!]![row]!),
+          `rank ${rank}: ${reason}`,
+        );
     }
-    const sum = (place: number): number => all.reduce((total, numbers) => total + numbers[place]!, 0);
-    return [sum(0), sum(1), Math.min(...all.map(([, , rows]) => rows!))];
+    return numbers.map(([tokens, truncated, rows], rank) => ({
+      ...{ tokens: tokens!, truncated: truncated!, rows: rows! },
+      bad: bad[rank]!,
+    }));
   }
 
   /** What the loss is to know of the rows beside their representations. */

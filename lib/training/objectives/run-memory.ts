@@ -81,8 +81,17 @@ export class RunMemory {
 
   /** Keyword arguments of the loss for some rows of a batch, or all. A row is known by its texts and ids: one that shares one with the batch is no negative. */
   options(texts: Texts, ids: BatchIds, rows: Uint32Array | undefined): LossOptions {
+    return { ids: this.#identities(texts, ids, rows) };
+  }
+
+  /** How many of its rows are candidates of a whole batch, beside the batch's own. */
+  joining(texts: Texts, ids: BatchIds): number {
+    return this.rows.joining(this.#identities(texts, ids, undefined));
+  }
+
+  #identities(texts: Texts, ids: BatchIds, rows: Uint32Array | undefined) {
     const own = textsOfRows(Object.values(texts).map((column) => ofRows(column, rows)));
-    return { ids: identitiesOf(own, ids, rows) };
+    return identitiesOf(own, ids, rows);
   }
 
   /** Before each step: the slow encoder follows the update of the step before. At the first step nothing has changed. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseFlags } from '../../lib/cli/parse-flags.js';
-import { flagOf, settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { flagOf, settingsOf } from '../../lib/cli/train-settings.js';
 
 const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRAIN_SECTIONS)[string];
 
