@@ -250,17 +250,14 @@ export const groups: readonly Group[] = [
   ...newerModels(),
 ];
 
-/**
- * Today's base models: natural texts, and for each architecture the rival compiled, or as it is where that fails. The step that
- * is not timed takes a part of the pairs, with more tokens than a chunk.
- */
+/** Today's base models: natural texts, and for each architecture the rival compiled, or as it is where that fails. */
 function newerModels(): Group[] {
   const whole = { dropout: 0, warm: true } as const;
   const rivals = (estimate: number, ...chunks: number[]) => {
     const compiled = chunks.map((chunk) => peer(UNPADDED, chunk, true, estimate));
     return [...compiled, instead(compiled.at(-1)!, peer(UNPADDED, chunks[0]!, false, estimate * 1.3))];
   };
-  const qwen = { shape: 'qwen3', kind: 'natural', pairs: 8192, warmPairs: 1024, rounds: [1] } as const;
+  const qwen = { shape: 'qwen3', kind: 'natural', pairs: 8192, rounds: [2] } as const;
   return [
     {
       ...whole,
@@ -268,7 +265,6 @@ function newerModels(): Group[] {
       shape: 'modernbert',
       kind: 'natural-512',
       pairs: 8192,
-      warmPairs: 2048,
       rounds: [2],
       jobs: alternate([ours(32_768, 2.9), ours(32_768, 2.4, 'auto')], rivals(4.8, 32_768, 131_072)),
     },
@@ -278,8 +274,7 @@ function newerModels(): Group[] {
       shape: 'modernbert',
       kind: 'uniform-512',
       pairs: 2048,
-      warmPairs: 512,
-      rounds: [1],
+      rounds: [2],
       jobs: alternate([ours(32_768, 2.6), ours(32_768, 2.2, 'auto')], rivals(4, 32_768, 131_072)),
     },
     {
@@ -288,8 +283,7 @@ function newerModels(): Group[] {
       shape: 'modernbert',
       kind: 'natural-8192',
       pairs: 256,
-      warmPairs: 96,
-      rounds: [1],
+      rounds: [2],
       jobs: alternate([ours(32_768, 1.4), ours(32_768, 1.2, 'auto')], rivals(2.4, 32_768, 131_072)),
     },
     {
@@ -311,7 +305,6 @@ function newerModels(): Group[] {
       shape: 'gemma',
       kind: 'natural',
       pairs: 8192,
-      warmPairs: 2048,
       rounds: [2],
       jobs: alternate([ours(32_768, 1.6), ours(32_768, 1.4, 'auto')], rivals(3, 32_768, 131_072)),
     },

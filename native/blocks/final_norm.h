@@ -18,7 +18,7 @@ class FinalNorm final : public Block {
   FinalNorm(const std::string& name, int64_t width, const NormStyle& style, double dropout, Builder& builder)
       : width_(width), norm_(builder.parameters, name, width, style), dropout_(builder.dropout(dropout)) {}
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override {
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override {
     kernels::Norm norm = norm_.forward(x, pass, /*save=*/tape != nullptr);
     at::Tensor y = kernels::dropout(std::exchange(norm.y, {}), dropout_.key(pass));
     if (tape != nullptr) *tape = std::move(norm);

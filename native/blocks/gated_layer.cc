@@ -116,7 +116,7 @@ std::vector<at::Tensor> GatedLayer::run(const std::vector<at::Tensor>& leaves, c
   return {y, h};
 }
 
-Stream GatedLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
+Stream GatedLayer::forward(Stream x, const Pass& pass, Tape* tape) const {
   const bool save = tape != nullptr;
   const Order order = orderOnce(pass);
   LayerTape kept;

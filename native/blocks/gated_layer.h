@@ -23,7 +23,7 @@ class GatedLayer final : public Block {
   // .bias_hh, with the gates in torch.nn's order.
   GatedLayer(const std::string& name, const Options& options, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 

@@ -17,7 +17,7 @@ NormedEmbeddings::NormedEmbeddings(const Names& names, int64_t width, const Toke
       norm_(builder.parameters, names.norm, width, norm),
       dropout_(builder.dropout(dropout)) {}
 
-Stream NormedEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) const {
+Stream NormedEmbeddings::forward(Stream, const Pass& pass, Tape* tape) const {
   at::Tensor rows = pass.weight(words_).index_select(0, pass.tokens.ids), firstType;
   if (types_ && pass.tokens.types.defined()) {
     rows.add_(pass.weight(*types_).index_select(0, pass.tokens.types));

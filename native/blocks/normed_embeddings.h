@@ -22,7 +22,7 @@ class NormedEmbeddings final : public Block {
   NormedEmbeddings(const Names& names, int64_t width, const TokenRules& rules, const NormStyle& norm,
                    double dropout, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 

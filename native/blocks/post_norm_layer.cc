@@ -57,7 +57,7 @@ PostNormLayer::PostNormLayer(const Names& names, const Options& options, Builder
   if (options.drophead > 0) attention_.dropHeads(options.drophead, builder);
 }
 
-Stream PostNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
+Stream PostNormLayer::forward(Stream x, const Pass& pass, Tape* tape) const {
   const bool save = tape != nullptr;
   LayerTape kept;
   const at::Tensor attended = attention_.forward(x.rows, pass, save ? &kept.attention : nullptr);

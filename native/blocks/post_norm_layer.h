@@ -37,7 +37,7 @@ class PostNormLayer final : public Block {
   };
   PostNormLayer(const Names& names, const Options& options, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 

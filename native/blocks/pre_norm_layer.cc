@@ -41,7 +41,7 @@ PreNormLayer::PreNormLayer(const Names& names, const Options& options, Builder& 
   if (options.drophead > 0) attention_.dropHeads(options.drophead, builder);
 }
 
-Stream PreNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
+Stream PreNormLayer::forward(Stream x, const Pass& pass, Tape* tape) const {
   const bool save = tape != nullptr;
   LayerTape kept;
   const auto branch = [&](at::Tensor rows, at::Tensor bias, const std::optional<Normalization>& norm,
@@ -52,27 +52,26 @@ Stream PreNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) cons
     if (save) result.normed = normed = std::make_shared<kernels::Norm>();
     return result;
   };
-  Stream input = x;
   at::Tensor in = x.rows;
   if (attentionNorm_) {
     kept.attentionNorm = attentionNorm_->forward(x, pass, save, attention_.inputRoom());
     in = std::exchange(kept.attentionNorm.y, {});
-    if (x.branch) input = {kept.attentionNorm.sum};
-    kept.attentionNorm.sum.reset();
+    at::Tensor sum = std::exchange(kept.attentionNorm.sum, {});
+    if (x.branch) x = {std::move(sum)};
   }
   at::Tensor attended = attention_.forward(in, pass, save ? &kept.attention : nullptr);
   in.reset();
   kernels::Norm middle =
       branch(std::move(attended), attention_.outputBias(pass), attentionOutputNorm_, attentionDropout_,
              kept.attentionOutputNorm)
-          .addedAndNormed(input.rows, feedForwardNorm_.weights(pass), save, feedForward_.inputRoom());
+          .addedAndNormed(x.rows, feedForwardNorm_.weights(pass), save, feedForward_.inputRoom());
   at::Tensor fed =
       feedForward_.forward(std::exchange(middle.y, {}), pass, save ? &kept.feedForward : nullptr);
   Stream y{middle.sum};
   y.branch = branch(std::move(fed), feedForward_.outputBias(pass), feedForwardOutputNorm_,
                     feedForwardDropout_, kept.feedForwardOutputNorm);
   if (!save) return y;
-  kept.input = input.kept();
+  kept.input = x.kept();
   kept.feedForwardNorm = std::move(middle);
   *tape = std::move(kept);
   return y;

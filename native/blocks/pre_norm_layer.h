@@ -33,7 +33,7 @@ class PreNormLayer final : public Block {
   };
   PreNormLayer(const Names& names, const Options& options, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   // Leaves its feed-forward part as a branch to the block behind it.
   bool addsBranch() const override { return attentionNorm_.has_value(); }
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;

@@ -17,7 +17,7 @@ class Projection final : public Block {
   Projection(const std::string& name, int64_t in, int64_t out, Builder& builder)
       : width_(out), linear_(builder.parameters, {name}, in, out) {}
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override {
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override {
     if (tape != nullptr) *tape = x.kept();
     return {linear_.forward(x.rows, pass)};
   }

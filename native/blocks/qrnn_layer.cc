@@ -67,7 +67,7 @@ kernels::RecurrenceInputs QrnnLayer::inputs(at::Tensor u, const Pass& pass) cons
   return {.u = std::move(u), .state = state_.before(pass)};
 }
 
-Stream QrnnLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
+Stream QrnnLayer::forward(Stream x, const Pass& pass, Tape* tape) const {
   const bool save = tape != nullptr;
   at::Tensor u = gates_.forward(windows(x.rows, pass), pass);
   kernels::Recurrence cells =

@@ -24,7 +24,7 @@ class QrnnLayer final : public Block {
   // Parameters `name`.gates.weight [2 or 3 * width, window * in] and .gates.bias.
   QrnnLayer(const std::string& name, const Options& options, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 

@@ -40,7 +40,7 @@ SruLayer::SruLayer(const std::string& name, const Options& options, Builder& bui
                 options.normEpsilon);
 }
 
-Stream SruLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
+Stream SruLayer::forward(Stream x, const Pass& pass, Tape* tape) const {
   const bool save = tape != nullptr;
   LayerTape kept{save ? x.kept() : Stream(), {}, {}, {}, {}};
   at::Tensor in = x.rows;

@@ -31,7 +31,7 @@ class SruLayer final : public Block {
   // Parameters of the projection and of the cell, and `name`.norm.
   SruLayer(const std::string& name, const Options& options, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 

@@ -50,7 +50,7 @@ kernels::Embedding TableEmbeddings::tables(const Pass& pass) const {
   return {pass.weight(words_), both, {}, ids, places * count + types};
 }
 
-Stream TableEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) const {
+Stream TableEmbeddings::forward(Stream, const Pass& pass, Tape* tape) const {
   kernels::Norm embedded =
       kernels::embed(tables(pass), norm_.weights(pass), dropout_.key(pass), /*save=*/tape != nullptr);
   at::Tensor y = std::exchange(embedded.y, {});

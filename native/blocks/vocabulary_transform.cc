@@ -26,7 +26,7 @@ VocabularyTransform::VocabularyTransform(int64_t in, const Settings& settings, B
       norm_(builder.parameters, settings.text("norm"), width_,
             NormStyle{settings.number("normEpsilon"), settings.truth("normBias")}) {}
 
-Stream VocabularyTransform::forward(const Stream& x, const Pass& pass, Tape* tape) const {
+Stream VocabularyTransform::forward(Stream x, const Pass& pass, Tape* tape) const {
   at::Tensor up = dense_.product(x.rows, pass);
   kernels::Norm norm = norm_.forward(kernels::activation(up, dense_.bias(pass), activation_), {}, {}, {},
                                      pass, /*save=*/tape != nullptr);

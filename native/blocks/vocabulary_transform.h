@@ -19,7 +19,7 @@ class VocabularyTransform final : public Block {
   // ".weight" and ".bias"; denseBias and normBias say whether there are the latter.
   VocabularyTransform(int64_t in, const Settings& settings, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 

@@ -27,7 +27,7 @@ at::Tensor scaled(const at::Tensor& rows, double scale) {
 
 }  // namespace
 
-Stream WordEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) const {
+Stream WordEmbeddings::forward(Stream, const Pass& pass, Tape* tape) const {
   const auto rows = [words = pass.weight(words_), ids = pass.tokens.ids, key = dropout_.key(pass),
                      scale = scale_] {
     return kernels::dropout(scaled(words.index_select(0, ids), scale), key);

@@ -18,7 +18,7 @@ class WordEmbeddings final : public Block {
   WordEmbeddings(const std::string& name, int64_t vocabulary, int64_t width, double dropout, double scale,
                  const Initial& initial, Builder& builder);
 
-  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  Stream forward(Stream x, const Pass& pass, Tape* tape) const override;
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 

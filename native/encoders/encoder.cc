@@ -121,12 +121,12 @@ Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode 
     // A head reads the rows themselves.
     const bool left = !read && k + 1 < blocks_.size() && blocks_[k + 1].block->addsBranch();
     const auto forward = [&](Tape* tape) {
-      stream = block->forward(stream, *pass, tape);
-      if (!left) stream = stream.added();
+      stream = block->forward(std::move(stream), *pass, tape);
+      if (!left) stream = std::move(stream).added();
     };
     if (!graph || !built.trained) {
       forward(nullptr);
-      x = stream.rows;
+      x = read || k + 1 == blocks_.size() ? stream.rows : at::Tensor();
     } else {
       auto tape = std::make_shared<Tape>();
       forward(tape.get());

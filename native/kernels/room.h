@@ -1,5 +1,6 @@
 // Rows in memory that has room for further columns behind each: what is multiplied together with them lies
-// beside them without a copy.
+// beside them without a copy. Whoever multiplies such rows may write there, so that nothing else may lie
+// there: rows that are the first columns of a larger tensor must not be of its very size.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -12,7 +13,7 @@ inline at::Tensor emptyRows(int64_t tokens, int64_t width, int64_t room, const a
 }
 
 // [T, width + room]: rows and their room, where that is for so many columns exactly; else undefined.
-inline at::Tensor withRoom(const at::Tensor& rows, int64_t room) {
+inline at::Tensor rowsAndRoom(const at::Tensor& rows, int64_t room) {
   const int64_t all = rows.size(1) + room;
   const auto bytes = static_cast<size_t>(rows.size(0) * all) * rows.element_size();
   const bool whole = rows.stride(1) == 1 && rows.stride(0) == all && rows.storage_offset() == 0 &&
@@ -23,7 +24,7 @@ inline at::Tensor withRoom(const at::Tensor& rows, int64_t room) {
 // [T, width + more]: rows with `columns` [T, more] beside them, written into the rows' room where they have
 // it.
 inline at::Tensor sideBySide(const at::Tensor& rows, const at::Tensor& columns) {
-  const at::Tensor both = withRoom(rows, columns.size(1));
+  const at::Tensor both = rowsAndRoom(rows, columns.size(1));
   if (!both.defined()) return at::cat({rows, columns}, 1);
   both.narrow(1, rows.size(1), columns.size(1)).copy_(columns);
   return both;

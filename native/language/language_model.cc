@@ -184,7 +184,8 @@ Stream LanguageModel::walk(const ClusteredIds& ids, const Pass& pass, std::vecto
   Stream stream{embedding_->forward(ids, pass)};
   if (tapes != nullptr) tapes->resize(blocks_.size());
   for (size_t k = 0; k < blocks_.size(); ++k)
-    stream = blocks_[k].block->forward(stream, pass, tapes == nullptr ? nullptr : &(*tapes)[k]).added();
+    stream =
+        blocks_[k].block->forward(std::move(stream), pass, tapes == nullptr ? nullptr : &(*tapes)[k]).added();
   return stream;
 }
 

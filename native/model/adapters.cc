@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "kernels/dropout/dropout.h"
+#include "kernels/room.h"
 #include "model/products.h"
 
 namespace gradcache {
@@ -51,6 +52,10 @@ Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, in
     list.place(matrix, {adapter.b, adapter.column, in + adapter.row, adapter.scale});
 }
 
+bool Adapters::paysOff(const at::Tensor& rows, int64_t room, int64_t out, int64_t width) {
+  return room > 0 && (out >= kWideResult * width || kernels::rowsAndRoom(rows, room).defined());
+}
+
 at::Tensor Adapters::emptyRows(const at::Tensor& like) const {
   // What fills the rows up meets weights of 0, and must be finite.
   return columns_ == ranks_ ? at::empty({like.size(0), columns_}, like.options())
@@ -79,7 +84,7 @@ void Adapters::addOutput(const at::Tensor& y, const at::Tensor& reduced, const P
 }
 
 at::Tensor Adapters::reducedGradient(const at::Tensor& dy, const Pass& pass) const {
-  if (joinsInput())
+  if (room_.columns > 0)
     return at::mm(dy, pass.parameters->withRoom(matrix_).narrow(0, 0, out_).narrow(1, in_, columns_));
   at::Tensor all = emptyRows(dy);
   for (const Adapter& adapter : adapters_)

@@ -29,7 +29,7 @@ struct AdapterRows {
 
 class Adapters {
  public:
-  // Which of a product's rows have room for the adapters' columns behind them: kernels/room.h.
+  // Which of a product's rows may have room for the adapters' columns behind them: kernels/room.h.
   struct Roomy {
     bool input = false;           // x
     bool outputGradient = false;  // dy
@@ -43,10 +43,16 @@ class Adapters {
   bool empty() const { return adapters_.empty(); }
   // Of what a chunk keeps for its backward: all ranks, and what fills them up.
   int64_t columns() const { return columns_; }
-  // Whether [x | reduced] is multiplied with the matrix and its room.
-  bool joinsInput() const { return room_.columns > 0; }
-  // Whether [dy | reducedGradient] is, in this pass.
-  bool joinsOutputGradient(const Pass& pass) const { return room_.rows > 0 && together(pass); }
+  // Columns of room that a product can use behind x.
+  int64_t inputRoom() const { return room_.columns; }
+  // And behind dy, in this pass.
+  int64_t outputGradientRoom(const Pass& pass) const { return together(pass) ? room_.rows : 0; }
+  // Whether it pays to multiply [x | reduced] with the matrix and its room.
+  bool joins(const at::Tensor& x) const { return paysOff(x, room_.columns, out_, in_); }
+  // And [dy | reducedGradient].
+  bool joinsGradient(const at::Tensor& dy, const Pass& pass) const {
+    return paysOff(dy, outputGradientRoom(pass), in_, out_);
+  }
 
   // A drop(x) of all.
   at::Tensor reduced(const at::Tensor& x, const Pass& pass) const;
@@ -68,6 +74,8 @@ class Adapters {
     ParameterId b = 0;
   };
   bool together(const Pass& pass) const { return !(pass.dropout && dropsOut_); }
+  // Of rows with `width` columns and a result with `out`.
+  static bool paysOff(const at::Tensor& rows, int64_t room, int64_t out, int64_t width);
   at::Tensor emptyRows(const at::Tensor& like) const;
   static at::Tensor columnsOf(const Adapter& adapter, const at::Tensor& y) {
     return y.narrow(1, adapter.column, adapter.out);

@@ -6,6 +6,7 @@
 #include <any>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include "model/branch.h"
 #include "model/pass.h"
@@ -24,8 +25,8 @@ struct Stream {
   // For a tape: without the rows if they can be computed again.
   Stream kept() const { return again ? Stream{{}, again} : *this; }
   at::Tensor recalled() const { return again ? again() : rows; }
-  // The same without a branch.
-  Stream added() const { return branch ? Stream{branch->addedTo(rows)} : *this; }
+  // The same without a branch, which is used up.
+  Stream added() && { return branch ? Stream{branch->addedTo(rows)} : std::move(*this); }
 };
 
 // What a block's backward needs of its forward: the block's own struct.
@@ -41,7 +42,7 @@ class Block {
   virtual ~Block() = default;
   // The first block gets an empty stream and starts from the pass's tokens. `tape` is null if no backward
   // follows.
-  virtual Stream forward(const Stream& x, const Pass& pass, Tape* tape) const = 0;
+  virtual Stream forward(Stream x, const Pass& pass, Tape* tape) const = 0;
   // Whether forward adds a branch of its stream, because it begins with a norm.
   virtual bool addsBranch() const { return false; }
   // dL/d(x.rows), undefined for the first block; adds to the gradients of the block's parameters.

@@ -49,7 +49,7 @@ at::Tensor Linear::throughMatrix(const at::Tensor& bias, const at::Tensor& x, co
   if (adapters_.empty()) return times(x, weight(pass));
   at::Tensor reduced = adapters_.reduced(x, pass);
   at::Tensor y;
-  if (joins() && adapters_.joinsInput()) {
+  if (joins() && adapters_.joins(x)) {
     const at::Tensor all = pass.parameters->withRoom(weight_);
     y = times(kernels::sideBySide(x, reduced), all.narrow(0, 0, weight(pass).size(0)));
   } else {
@@ -86,7 +86,7 @@ at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const P
     return dx;
   }
   at::Tensor reduced = adapters_.reducedGradient(dy, pass);
-  if (joins() && adapters_.joinsOutputGradient(pass)) {
+  if (joins() && adapters_.joinsGradient(dy, pass)) {
     const at::Tensor all = pass.parameters->withRoom(weight_);
     add(kernels::sideBySide(dy, reduced), all.narrow(1, 0, weight(pass).size(1)));
   } else {

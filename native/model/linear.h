@@ -37,11 +37,11 @@ class Linear {
   // The gradients of the matrix, unless it is frozen, and of the adapters += dy^T x.
   void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass,
                          const AdapterRows& rows = {}) const;
-  // Columns that a product reads beside its input, and that an input gradient reads beside dy: whoever makes
-  // those rows may leave room for them.
-  int64_t inputRoom() const { return adapters_.joinsInput() ? adapters_.columns() : 0; }
+  // Columns that a product writes and reads behind its input, and an input gradient behind dy: whoever makes
+  // those rows may leave room for them (kernels/room.h).
+  int64_t inputRoom() const { return joins() ? adapters_.inputRoom() : 0; }
   int64_t outputGradientRoom(const Pass& pass) const {
-    return adapters_.joinsOutputGradient(pass) ? adapters_.columns() : 0;
+    return joins() ? adapters_.outputGradientRoom(pass) : 0;
   }
   // Bytes of the rows that a product leaves to its backward.
   int64_t rowsBytes(const ChunkSize& chunk) const {

@@ -92,7 +92,7 @@ class ParameterList {
   bool isFrozen(ParameterId id) const { return !groups_[id].trainable && !groups_[id].wide; }
   // Makes room beside a frozen matrix, zeros at first.
   void makeRoom(ParameterId matrix, const Room& room);
-  // Has scale * the values of a trained matrix placed in that room, anew whenever a weight has changed.
+  // Has scale * the values of another matrix placed in that room, anew whenever a weight has changed.
   void place(ParameterId matrix, const Placed& placed) { groups_[matrix].placed.push_back(placed); }
   // Another number for the dropout of each adapter, apart from those of the blocks' places: an adapter
   // changes no masks of these.

@@ -25,7 +25,7 @@ struct Pass {
   // Null: nothing is carried, as in a text encoder; every sequence starts anew.
   std::shared_ptr<Carried> carried{};
   mutable std::unordered_map<const void*, at::Tensor> shared{};
-  mutable std::shared_ptr<const kernels::composite::Rectangles> rectangles{};
+  mutable std::shared_ptr<const kernels::composite::Rectangles> rectangles{};  // see kernels::Sequences
 
   kernels::Sequences sequences() const {
     return {tokens.offsets,

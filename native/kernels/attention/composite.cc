@@ -25,9 +25,9 @@ void inBlocks(const Rectangle& shape, const AttentionForm& form, Visit visit) {
   for (int64_t from = 0; from < longest; from += most) visit(Block{from, std::min(most, longest - from)});
 }
 
-// The numbers of a block's queries.
+// The numbers of a block's queries; undefined without dropout.
 at::Tensor queriesOf(const Rectangle& shape, const Block& block) {
-  return shape.queries.narrow(2, block.from, block.count);
+  return shape.queries.defined() ? shape.queries.narrow(2, block.from, block.count) : at::Tensor();
 }
 
 // bool [n, 1, count, 1]: places behind a sequence's end.
@@ -155,21 +155,22 @@ Pairs pairsOf(const Parts& parts, const Rectangle& shape, const Block& block, co
   Pairs pairs;
   pairs.dout = together(outputGradient(dout, shape, block, form));
   at::Tensor scores = scoresOf(parts, block, form);
-  const at::Tensor dp = apart(product(pairs.dout, parts.v.transpose(1, 2)), form);
+  at::Tensor dp = apart(product(pairs.dout, parts.v.transpose(1, 2)), form);
   if (isPlain(shape, form, distanceBias)) {
-    SoftmaxGradients gradients = droppedSoftmaxBackward(dp, scores, pairRows(shape, block), key);
+    SoftmaxGradients gradients =
+        droppedSoftmaxBackward(std::move(dp), std::move(scores), pairRows(shape, block), key);
     pairs.p = std::move(gradients.p);
     pairs.dscores = std::move(gradients.scores);
     return pairs;
   }
-  const Scored scored = probabilities(std::move(scores), shape, block, form, distanceBias);
+  Scored scored = probabilities(std::move(scores), shape, block, form, distanceBias);
   // Places without a query have gradient zero, but their rows can be NaN.
   if (shape.present.defined()) scored.p.masked_fill_(withoutQuery(shape, block), 0);
   const auto dropped = [&](const at::Tensor& values) {
     return key.active() ? kernels::dropoutOfRows(values, queriesOf(shape, block), key) : values;
   };
   pairs.dscores = at::_softmax_backward_data(dropped(dp), scored.p, 3, dp.scalar_type());
-  if (scored.capped.defined()) pairs.dscores.mul_(scored.capped.square().neg_().add_(1));
+  if (scored.capped.defined()) pairs.dscores.mul_(scored.capped.square_().neg_().add_(1));
   pairs.p = dropped(scored.p);
   return pairs;
 }
@@ -193,14 +194,14 @@ void addByDistance(const at::Tensor& gradient, const at::Tensor& dscores, const 
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
                     const at::Tensor& distanceBias, const DropoutKey& key) {
   at::Tensor out = at::empty({qkv.size(0), form.heads * form.size}, qkv.options());
-  const auto rectangles = rectanglesOf(sequences, form.heads);
+  const auto rectangles = rectanglesOf(sequences, form.heads, key.active());
   for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, shape, form);
     std::vector<at::Tensor> blocks;
     inBlocks(shape, form, [&](const Block& block) {
       at::Tensor scores = scoresOf(parts, block, form), p;
       if (isPlain(shape, form, distanceBias)) {
-        p = droppedSoftmax(scores, pairRows(shape, block), key);
+        p = droppedSoftmax(std::move(scores), pairRows(shape, block), key);
       } else {
         p = probabilities(std::move(scores), shape, block, form, distanceBias).p;
         if (key.active()) p = kernels::dropoutOfRows(p, queriesOf(shape, block), key);
@@ -216,7 +217,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const AttentionForm& form, const at::Tensor& distanceBias, const DropoutKey& key,
                              const at::Tensor& distanceBiasGradient) {
   at::Tensor dqkv = at::empty(qkv.sizes(), qkv.options());
-  const auto rectangles = rectanglesOf(sequences, form.heads);
+  const auto rectangles = rectanglesOf(sequences, form.heads, key.active());
   for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, shape, form);
     std::vector<at::Tensor> dq;
@@ -241,7 +242,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
 void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
                              const Sequences& sequences, const AttentionForm& form,
                              const at::Tensor& distanceBias, const DropoutKey& key) {
-  const auto rectangles = rectanglesOf(sequences, form.heads);
+  const auto rectangles = rectanglesOf(sequences, form.heads, key.active());
   for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, shape, form);
     inBlocks(shape, form, [&](const Block& block) {

@@ -37,8 +37,8 @@ at::Tensor numbersOfQueries(const Rectangle& shape, int64_t heads) {
       .add(shape.tokens.unsqueeze(1), heads);
 }
 
-Rectangles allOf(const Sequences& sequences, int64_t heads) {
-  Rectangles all{heads, {}};
+Rectangles allOf(const Sequences& sequences, int64_t heads, bool numbered) {
+  Rectangles all{heads, numbered, {}};
   const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
   for (int64_t first = 0, last = 0; first < n; first = last) {
     int64_t longest = 0;
@@ -49,19 +49,19 @@ Rectangles allOf(const Sequences& sequences, int64_t heads) {
       longest = side;
     }
     all.list.push_back(rectangle(sequences, first, last, longest));
-    all.list.back().queries = numbersOfQueries(all.list.back(), heads);
+    if (numbered) all.list.back().queries = numbersOfQueries(all.list.back(), heads);
   }
   return all;
 }
 
 }  // namespace
 
-std::shared_ptr<const Rectangles> rectanglesOf(const Sequences& sequences, int64_t heads) {
+std::shared_ptr<const Rectangles> rectanglesOf(const Sequences& sequences, int64_t heads, bool numbered) {
   if (sequences.rectangles != nullptr) {
     const std::shared_ptr<const Rectangles>& kept = *sequences.rectangles;
-    if (kept && kept->heads == heads) return kept;
+    if (kept && kept->heads == heads && (kept->numbered || !numbered)) return kept;
   }
-  auto all = std::make_shared<const Rectangles>(allOf(sequences, heads));
+  auto all = std::make_shared<const Rectangles>(allOf(sequences, heads, numbered));
   if (sequences.rectangles != nullptr) *sequences.rectangles = all;
   return all;
 }

@@ -25,7 +25,7 @@ struct Rectangle {
   at::Tensor present;  // bool [n, longest]
   at::Tensor places;   // int64 [count]: where each token lies in the flattened rectangle
   at::Tensor keys;     // bool [n, longest]: what is attended to; undefined: what is present
-  // int64 [n, heads, longest]: the numbers by which dropout counts the queries.
+  // int64 [n, heads, longest]: the numbers by which dropout counts the queries; undefined unless asked for.
   at::Tensor queries;
 };
 
@@ -33,12 +33,13 @@ struct Rectangle {
 // are sorted by length, so rectangles are almost full.
 struct Rectangles {
   int64_t heads;
+  bool numbered;  // their queries are
   std::vector<Rectangle> list;
 };
 
 // Computed on the device without waiting for it, once where the sequences keep them: a dozen small kernels
 // for each rectangle would otherwise be launched by every layer.
-std::shared_ptr<const Rectangles> rectanglesOf(const Sequences& sequences, int64_t heads);
+std::shared_ptr<const Rectangles> rectanglesOf(const Sequences& sequences, int64_t heads, bool numbered);
 
 // rows [count, heads * d] as [n, heads, longest, d]; places behind a sequence hold its last token's row.
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads);

@@ -102,7 +102,7 @@ at::Tensor disentangledAttention(const at::Tensor& qkv, const DistanceVectors& v
                                  const Sequences& sequences, const AttentionForm& form,
                                  const DropoutKey& key) {
   at::Tensor out = at::empty({qkv.size(0), form.heads * form.size}, qkv.options());
-  const auto rectangles = rectanglesOf(sequences, form.heads);
+  const auto rectangles = rectanglesOf(sequences, form.heads, key.active());
   for (const Rectangle& shape : rectangles->list) {
     const Parts parts = partsOf(qkv, vectors, shape, form);
     const at::Tensor y = at::matmul(dropped(parts.p, shape, form, key), parts.v);
@@ -120,7 +120,7 @@ DisentangledGradients disentangledAttentionBackward(const at::Tensor& dout, cons
   };
   DisentangledGradients gradients{at::empty(qkv.sizes(), qkv.options()), zeros(vectors.keys),
                                   zeros(vectors.queries)};
-  const auto rectangles = rectanglesOf(sequences, form.heads);
+  const auto rectangles = rectanglesOf(sequences, form.heads, key.active());
   for (const Rectangle& shape : rectangles->list) {
     Parts parts = partsOf(qkv, vectors, shape, form);
     at::Tensor dy = spread(dout.narrow(0, shape.firstToken, shape.count), shape, form.heads);

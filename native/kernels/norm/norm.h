@@ -26,7 +26,7 @@ struct Norm {
   at::Tensor mean, rstd;  // [T]; undefined unless saved, the mean of kRootSquare too
 };
 // `bias` and `residual` may be undefined. `save` keeps what normBackward needs. `room` is for so many columns
-// behind y (kernels/room.h); on a CPU there is none.
+// behind y (kernels/room.h), which the CUDA version leaves.
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save, int64_t room = 0);
 

@@ -34,13 +34,13 @@ bool takesSoftmax(const at::Tensor& scores) {
          scores.size(3) <= kWidest && scores.is_contiguous();
 }
 
-at::Tensor droppedSoftmax(const at::Tensor& scores, const PairRows& rows, const DropoutKey& key) {
+at::Tensor droppedSoftmax(at::Tensor scores, const PairRows& rows, const DropoutKey& key) {
   const Described described = describe(scores, rows, key);
   check(library().softmaxForward(&described.pairs, floats(scores), key, floats(scores)), "softmax");
   return scores;
 }
 
-SoftmaxGradients droppedSoftmaxBackward(const at::Tensor& dp, const at::Tensor& scores, const PairRows& rows,
+SoftmaxGradients droppedSoftmaxBackward(at::Tensor dp, at::Tensor scores, const PairRows& rows,
                                         const DropoutKey& key) {
   const at::Tensor gradient = dp.contiguous();
   const Described described = describe(scores, rows, key);

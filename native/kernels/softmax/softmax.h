@@ -14,14 +14,14 @@ struct PairRows {
 };
 
 // dropout(softmax(scores)) over the keys that are seen. May write over the scores.
-at::Tensor droppedSoftmax(const at::Tensor& scores, const PairRows& rows, const DropoutKey& key);
+at::Tensor droppedSoftmax(at::Tensor scores, const PairRows& rows, const DropoutKey& key);
 
 struct SoftmaxGradients {
   at::Tensor p;       // the forward's output
   at::Tensor scores;  // dL/dscores
 };
 // From dp = dL/dp. May write over both.
-SoftmaxGradients droppedSoftmaxBackward(const at::Tensor& dp, const at::Tensor& scores, const PairRows& rows,
+SoftmaxGradients droppedSoftmaxBackward(at::Tensor dp, at::Tensor scores, const PairRows& rows,
                                         const DropoutKey& key);
 
 }  // namespace gradcache::kernels
