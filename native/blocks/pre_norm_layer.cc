@@ -94,28 +94,38 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
   // The gradient of the middle sum: through the feed-forward's norm, and around it.
   at::Tensor dnormed = feedForward_.addInputGradient({}, dup, pass);
   const at::Tensor attendedBias = attention_.outputBiasGradient(pass);
-  kernels::NormGradients middle = feedForwardNorm_.backward(
-      dnormed, std::exchange(tape.feedForwardNorm, {}), attentionDropout_.key(pass),
-      attentionOutputNorm_ ? at::Tensor() : attendedBias, pass, dy, kernels::Output::kAgain);
-  feedForward_.addProductGradient(std::exchange(dup, {}), std::exchange(middle.y, {}), pass);
-  at::Tensor dattended = std::exchange(middle.x, {});
-  if (attentionOutputNorm_)
-    dattended =
-        attentionOutputNorm_
-            ->backward(dattended, *std::exchange(tape.attentionOutputNorm, {}), {}, attendedBias, pass)
-            .x;
+  at::Tensor dmiddle, dattended, again;
+  if (attentionOutputNorm_) {
+    kernels::SandwichNorm saved{std::move(*std::exchange(tape.attentionOutputNorm, {})),
+                                std::exchange(tape.feedForwardNorm, {})};
+    kernels::SandwichGradients both = kernels::sandwichNormBackward(
+        dnormed, dy, saved, attentionOutputNorm_->weights(pass), feedForwardNorm_.weights(pass),
+        attentionDropout_.key(pass), attentionOutputNorm_->targets(attendedBias, pass),
+        feedForwardNorm_.targets({}, pass));
+    dmiddle = std::move(both.sum);
+    dattended = std::move(both.inner);
+    again = std::move(both.y);
+  } else {
+    kernels::NormGradients middle = feedForwardNorm_.backward(
+        dnormed, std::exchange(tape.feedForwardNorm, {}), attentionDropout_.key(pass), attendedBias, pass, dy,
+        kernels::Output::kAgain);
+    dmiddle = std::move(middle.sum);
+    dattended = std::move(middle.x);
+    again = std::move(middle.y);
+  }
+  feedForward_.addProductGradient(std::exchange(dup, {}), std::exchange(again, {}), pass);
   SelfAttention::Gradient dqkv = attention_.backward(dattended, std::exchange(tape.attention, {}), pass);
   dattended.reset();
   const at::Tensor x = tape.input.recalled();
   if (!attentionNorm_) {
-    at::Tensor dx = attention_.addInputGradient(std::move(middle.sum), dqkv, pass);
+    at::Tensor dx = attention_.addInputGradient(std::move(dmiddle), dqkv, pass);
     attention_.addProductGradient(dqkv, x, pass);
     return dx;
   }
   tape.attentionNorm.sum = x;
   dnormed = attention_.addInputGradient({}, dqkv, pass);
-  const kernels::NormGradients first = attentionNorm_->backward(dnormed, tape.attentionNorm, {}, {}, pass,
-                                                                middle.sum, kernels::Output::kAgain);
+  const kernels::NormGradients first =
+      attentionNorm_->backward(dnormed, tape.attentionNorm, {}, {}, pass, dmiddle, kernels::Output::kAgain);
   attention_.addProductGradient(dqkv, first.y, pass);
   return first.sum;
 }

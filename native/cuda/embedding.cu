@@ -51,7 +51,7 @@ int gradcache_embedding_backward(const GradcacheRows* rows, const void* dy, cons
     a.dsum = static_cast<T*>(dsum);
     a.partials = static_cast<float*>(scratch);
     a.key = key;
-    return normBackward<T, true>(*rows, a, {{scaleGradient, shiftGradient, typeGradient}, 3},
-                                 static_cast<cudaStream_t>(rows->stream));
+    return normBackward<T, Summed::kEmbedding>(*rows, a, {{scaleGradient, shiftGradient, typeGradient}, 3},
+                                               static_cast<cudaStream_t>(rows->stream));
   });
 }

@@ -91,6 +91,24 @@ int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const voi
                             int rootSquare, float offset, gradcache::DropoutKey key, void* dsum, void* dx,
                             void* y, float* scaleGradient, float* shiftGradient, float* biasGradient,
                             void* scratch);
+/* Of two norms without shift, between which nothing drops out. */
+typedef struct {
+  const void *dy, *beside; /* beside may be null */
+  const void* sum;
+  const float *mean, *rstd; /* means may be null with rootSquare */
+  const void* scale;
+  const void* innerSum;
+  const float *innerMean, *innerRstd;
+  const void* innerScale;
+  int rootSquare;
+  float offset;
+} GradcacheSandwichBackward;
+/* dsum as gradcache_norm_backward has it, dx = dL/d(innerSum), y (may be null) the outer norm's output again:
+ * to the bits of two calls. Adds to the float32 gradients of the scales. Scratch as for
+ * gradcache_norm_backward. */
+int gradcache_sandwich_norm_backward(const GradcacheRows* rows, const GradcacheSandwichBackward* s,
+                                     void* dsum, void* dx, void* y, float* scaleGradient,
+                                     float* innerScaleGradient, void* scratch);
 
 /* sum = words[ids] + positions[places] + type (a single row, or null); y = dropout(norm(sum) * scale +
  * shift). */

@@ -33,7 +33,7 @@ int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const voi
     a.rootSquare = rootSquare != 0;
     a.offset = offset;
     a.key = key;
-    return normBackward<T, false>(*rows, a, {{scaleGradient, shiftGradient, biasGradient}, 3},
-                                  static_cast<cudaStream_t>(rows->stream));
+    return normBackward<T, Summed::kBranch>(*rows, a, {{scaleGradient, shiftGradient, biasGradient}, 3},
+                                            static_cast<cudaStream_t>(rows->stream));
   });
 }

@@ -1,11 +1,21 @@
 // The backward of norms, with the gradients of its parameters summed in the same pass. A lane keeps three
 // sums for each of its columns, which fills the registers: so rows wait in shared memory, where asynchronous
-// copies put them ahead of time, and rows wider than 768 are split over two or four warps.
+// copies put them ahead of time, and rows wider than 768 are split over two or four warps. Behind a
+// sandwich's outer norm goes that of its inner norm, in the same sweep.
 #pragma once
 
 #include "cuda/common.cuh"
+#include "cuda/norm_kinds.cuh"
 
 namespace gradcache::cuda {
+
+// Of kNormedBranch alone, where nothing drops out and the norm has no shift.
+template <class T>
+struct InnerNormBackward {
+  const T* sum;
+  const T* scale;
+  const float *mean, *rstd;
+};
 
 template <class T>
 struct NormBackward {
@@ -14,13 +24,14 @@ struct NormBackward {
   const float *mean, *rstd;
   const T *scale, *shift;
   T *dsum, *dx, *y;  // dx and y may be null
-  float* partials;  // [blocks, 3, width]: gradients of scale, shift and (norm) bias or (embedding) the type's
-                    // row
+  float* partials;   // [blocks, 3, width]: gradients of scale, shift and (norm) bias, (sandwich) the inner
+                     // scale or (embedding) the type's row
   int tokens, vectors;
   float inverseWidth;
   float offset;     // added to the scale
   bool rootSquare;  // the mean was taken to be 0
   DropoutKey key;
+  InnerNormBackward<T> inner;  // dx is then the gradient of its sum
 };
 
 constexpr int kBackwardWarps = 4;
@@ -49,9 +60,13 @@ struct BackwardLayout {
 
 template <class T>
 constexpr int kBackwardStages = Vector<T>::kPieces == 1 ? 3 : 2;
-// Shared memory in which one warp's rows wait: dy and sum for each stage.
-template <class T, int V>
-constexpr int kRingBytes = kBackwardStages<T> * 2 * V * 32 * static_cast<int>(sizeof(Vector<T>));
+// What waits of a row: dy, sum, and the inner norm's sum.
+template <Summed kSummed>
+constexpr int kInputs = kSummed == Summed::kNormedBranch ? 3 : 2;
+// Shared memory in which one warp's rows wait.
+template <class T, int V, Summed kSummed>
+constexpr int kRingBytes =
+    kBackwardStages<T> * kInputs<kSummed> * V * 32 * static_cast<int>(sizeof(Vector<T>));
 
 __device__ __forceinline__ void copyAsync(uint32_t target, const void* source) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source) : "memory");
@@ -68,33 +83,39 @@ __device__ __forceinline__ uint4 loadShared(uint32_t address) {
 // V: vectors per lane; G: warps per row. The row's vectors lie on warp and lane as (v * G + warp of the row)
 // * 32 + lane. In the ring, each piece of 16 bytes has a stretch of 512 bytes for the 32 lanes, and a lane
 // reads only what it copied itself: the ring needs no barrier.
-template <class T, int V, int G, bool Embedding>
+template <class T, int V, int G, Summed kSummed>
 __global__ __launch_bounds__(
     kBackwardWarps * 32,
     (BackwardLayout{V, G}.blocksPerMultiprocessor())) void normBackwardKernel(const NormBackward<T> a) {
   constexpr int kStages = kBackwardStages<T>, kPieces = Vector<T>::kPieces, kRows = kBackwardWarps / G;
+  constexpr bool Embedding = kSummed == Summed::kEmbedding, kInner = kSummed == Summed::kNormedBranch;
   constexpr int kInput = V * kPieces * 512;  // bytes of one input of one stage
+  constexpr int kStage = kInputs<kSummed> * kInput;
   constexpr int kColumns = V * 32 * kVectorWidth;
   extern __shared__ __align__(16) unsigned char shared[];
   __shared__ float2 rowSums[2][kBackwardWarps];
-  Vector<T>* const scale = reinterpret_cast<Vector<T>*>(shared + kBackwardWarps * kRingBytes<T, V>);
-  Vector<T>* const shift = scale + a.vectors;
+  Vector<T>* const scale = reinterpret_cast<Vector<T>*>(shared + kBackwardWarps * kRingBytes<T, V, kSummed>);
+  Vector<T>* const shift = scale + a.vectors;  // kInner: the inner scale
   for (int i = threadIdx.x; i < a.vectors; i += blockDim.x) {
     scale[i] = loadConstant(a.scale, i);
-    if (!Embedding) shift[i] = a.shift ? loadConstant(a.shift, i) : zeroVector<T>();
+    if constexpr (kInner) {
+      shift[i] = loadConstant(a.inner.scale, i);
+    } else if constexpr (!Embedding) {
+      shift[i] = a.shift ? loadConstant(a.shift, i) : zeroVector<T>();
+    }
   }
   __syncthreads();
 
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int part = warp % G;  // of the row
   const uint32_t ring =
-      static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * kRingBytes<T, V> + lane * 16;
+      static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * kRingBytes<T, V, kSummed> + lane * 16;
   auto vectorOf = [&](int v) { return (v * G + part) * 32 + lane; };
   // Every width that (V, G) serves fills all but the last vector where one warp has the row.
   auto inside = [&](int v) { return (G == 1 && v < V - 1) || vectorOf(v) < a.vectors; };
   auto fetch = [&](int row, int stage) {
     if (row < a.tokens) {
-      const uint32_t target = ring + stage * (2 * kInput);
+      const uint32_t target = ring + stage * kStage;
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         if (inside(v)) {
@@ -104,6 +125,9 @@ __global__ __launch_bounds__(
             copyAsync(target + (v * kPieces + p) * 512, reinterpret_cast<const uint4*>(a.dy) + piece + p);
             copyAsync(target + kInput + (v * kPieces + p) * 512,
                       reinterpret_cast<const uint4*>(a.sum) + piece + p);
+            if constexpr (kInner)
+              copyAsync(target + 2 * kInput + (v * kPieces + p) * 512,
+                        reinterpret_cast<const uint4*>(a.inner.sum) + piece + p);
           }
         }
       }
@@ -114,7 +138,7 @@ __global__ __launch_bounds__(
     Vector<T> value;
 #pragma unroll
     for (int p = 0; p < kPieces; ++p) {
-      value.piece[p] = loadShared(ring + stage * (2 * kInput) + input * kInput + (v * kPieces + p) * 512);
+      value.piece[p] = loadShared(ring + stage * kStage + input * kInput + (v * kPieces + p) * 512);
     }
     return value;
   };
@@ -127,11 +151,17 @@ __global__ __launch_bounds__(
   int row = blockIdx.x * kRows + warp / G;
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) fetch(row + s * stride, s);
-  float nextMean = 0, nextRstd = 0;
-  if (row < a.tokens) {
-    nextMean = a.rootSquare ? 0.0f : a.mean[row];
-    nextRstd = a.rstd[row];
-  }
+  float nextMean = 0, nextRstd = 0, nextInnerMean = 0, nextInnerRstd = 0;
+  auto readAhead = [&](int of) {
+    if (of >= a.tokens) return;
+    nextMean = a.rootSquare ? 0.0f : a.mean[of];
+    nextRstd = a.rstd[of];
+    if constexpr (kInner) {
+      nextInnerMean = a.rootSquare ? 0.0f : a.inner.mean[of];
+      nextInnerRstd = a.inner.rstd[of];
+    }
+  };
+  readAhead(row);
   int stage = 0, parity = 0;
   // The block's warps stay together where they meet at barriers, so all of them run until its first row is
   // past the end.
@@ -140,10 +170,8 @@ __global__ __launch_bounds__(
     const bool live = G == 1 || row < a.tokens;
     fetch(row + (kStages - 1) * stride, stage == 0 ? kStages - 1 : stage - 1);
     const float mean = nextMean, rstd = nextRstd;
-    if (row + stride < a.tokens) {
-      nextMean = a.rootSquare ? 0.0f : a.mean[row + stride];
-      nextRstd = a.rstd[row + stride];
-    }
+    [[maybe_unused]] const float innerMean = nextInnerMean, innerRstd = nextInnerRstd;
+    readAhead(row + stride);
     asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
 
     const uint32_t random = dropoutRow(a.key, static_cast<uint32_t>(row));
@@ -178,23 +206,28 @@ __global__ __launch_bounds__(
         }
       }
     }
-    total = warpSum(total);
-    projection = warpSum(projection);
-    if constexpr (G > 1) {
-      // Two sets by turns: a warp that is a row ahead writes the other one.
-      if (lane == 0) rowSums[parity][warp] = make_float2(total, projection);
-      __syncthreads();
-      total = projection = 0;
+    // The row's means of what the lanes hold.
+    auto average = [&] {
+      total = warpSum(total);
+      projection = warpSum(projection);
+      if constexpr (G > 1) {
+        // Two sets by turns: a warp that is ahead writes the other one.
+        if (lane == 0) rowSums[parity][warp] = make_float2(total, projection);
+        __syncthreads();
+        total = projection = 0;
 #pragma unroll
-      for (int g = 0; g < G; ++g) {
-        const float2 one = rowSums[parity][warp - part + g];
-        total += one.x;
-        projection += one.y;
+        for (int g = 0; g < G; ++g) {
+          const float2 one = rowSums[parity][warp - part + g];
+          total += one.x;
+          projection += one.y;
+        }
+        parity ^= 1;
       }
-      parity ^= 1;
-    }
-    total *= a.rootSquare ? 0.0f : a.inverseWidth;
-    projection *= a.inverseWidth;
+      total *= a.rootSquare ? 0.0f : a.inverseWidth;
+      projection *= a.inverseWidth;
+    };
+    average();
+    Vector<T> passed[kInner ? V : 1];  // the sum's gradient, as the inner norm takes it
     if (live) {
 #pragma unroll
       for (int v = 0; v < V; ++v) {
@@ -217,7 +250,14 @@ __global__ __launch_bounds__(
             for (int i = 0; i < kVectorWidth; ++i) d[i] += beside[i];
           }
           store(a.dsum, place, pack<T>(d));
-          if constexpr (Embedding) {
+          if constexpr (kInner) {
+            passed[v] = pack<T>(d);
+            if (a.y) {
+#pragma unroll
+              for (int i = 0; i < kVectorWidth; ++i) g[i] = affine(s[i], g[i], 0.0f);
+              store(a.y, place, pack<T>(g));
+            }
+          } else if constexpr (Embedding) {
 #pragma unroll
             for (int i = 0; i < kVectorWidth; ++i) thirdSum[v * kVectorWidth + i] += d[i];
           } else {
@@ -236,6 +276,47 @@ __global__ __launch_bounds__(
               thirdSum[v * kVectorWidth + i] += d[i];
             }
             if (a.dx) store(a.dx, place, pack<T>(d));
+          }
+        }
+      }
+    }
+    if constexpr (kInner) {
+      total = projection = 0;
+      if (live) {
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          if (inside(v)) {
+            float d[kVectorWidth], s[kVectorWidth], g[kVectorWidth];
+            unpack(passed[v], d);
+            unpack(waiting(stage, 2, v), s);
+            unpack(shift[vectorOf(v)], g);
+#pragma unroll
+            for (int i = 0; i < kVectorWidth; ++i) {
+              const float n = normalized(s[i], innerMean, innerRstd);
+              thirdSum[v * kVectorWidth + i] = __fmaf_rn(d[i], n, thirdSum[v * kVectorWidth + i]);
+              const float t = d[i] * (g[i] + a.offset);
+              total += t;
+              projection = __fmaf_rn(t, n, projection);
+            }
+          }
+        }
+      }
+      average();
+      if (live) {
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          if (inside(v)) {
+            float d[kVectorWidth], s[kVectorWidth], g[kVectorWidth];
+            unpack(passed[v], d);
+            unpack(waiting(stage, 2, v), s);
+            unpack(shift[vectorOf(v)], g);
+#pragma unroll
+            for (int i = 0; i < kVectorWidth; ++i) {
+              s[i] = normalized(s[i], innerMean, innerRstd);
+              g[i] = __fadd_rn(g[i], a.offset);
+              d[i] = innerRstd * (__fmaf_rn(d[i], g[i], -total) - s[i] * projection);
+            }
+            store(a.dx, static_cast<int64_t>(row) * a.vectors + vectorOf(v), pack<T>(d));
           }
         }
       }
@@ -272,19 +353,19 @@ __global__ __launch_bounds__(
   }
 }
 
-template <class T, int V, int G, bool Embedding>
+template <class T, int V, int G, Summed kSummed>
 cudaError_t launchNormBackward(const NormBackward<T>& a, int blocks, cudaStream_t stream) {
-  constexpr auto kernel = normBackwardKernel<T, V, G, Embedding>;
+  constexpr auto kernel = normBackwardKernel<T, V, G, kSummed>;
   const size_t bytes =
-      kBackwardWarps * kRingBytes<T, V> + 2 * static_cast<size_t>(a.vectors) * sizeof(Vector<T>);
+      kBackwardWarps * kRingBytes<T, V, kSummed> + 2 * static_cast<size_t>(a.vectors) * sizeof(Vector<T>);
   if (cudaError_t error = allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes)) return error;
   kernel<<<blocks, kBackwardWarps * 32, bytes, stream>>>(a);
   return cudaGetLastError();
 }
 
-// Fills in what both kinds have in common, picks the kernel for the width and adds up the parameters'
+// Fills in what all have in common, picks the kernel for the width and adds up the parameters'
 // gradients. a.tokens must not be 0.
-template <class T, bool Embedding>
+template <class T, Summed kSummed>
 cudaError_t normBackward(const GradcacheRows& rows, NormBackward<T> a, const SumTargets& targets,
                          cudaStream_t stream) {
   a.tokens = static_cast<int>(rows.tokens);
@@ -296,17 +377,17 @@ cudaError_t normBackward(const GradcacheRows& rows, NormBackward<T> a, const Sum
   const auto launch = [&] {
     switch (layout.warpsPerRow * 10 + layout.vectorsPerLane) {
       case 11:
-        return launchNormBackward<T, 1, 1, Embedding>(a, blocks, stream);
+        return launchNormBackward<T, 1, 1, kSummed>(a, blocks, stream);
       case 12:
-        return launchNormBackward<T, 2, 1, Embedding>(a, blocks, stream);
+        return launchNormBackward<T, 2, 1, kSummed>(a, blocks, stream);
       case 13:
-        return launchNormBackward<T, 3, 1, Embedding>(a, blocks, stream);
+        return launchNormBackward<T, 3, 1, kSummed>(a, blocks, stream);
       case 22:
-        return launchNormBackward<T, 2, 2, Embedding>(a, blocks, stream);
+        return launchNormBackward<T, 2, 2, kSummed>(a, blocks, stream);
       case 23:
-        return launchNormBackward<T, 3, 2, Embedding>(a, blocks, stream);
+        return launchNormBackward<T, 3, 2, kSummed>(a, blocks, stream);
       default:
-        return launchNormBackward<T, 2, 4, Embedding>(a, blocks, stream);
+        return launchNormBackward<T, 2, 4, kSummed>(a, blocks, stream);
     }
   };
   if (cudaError_t error = launch()) return error;

@@ -4,14 +4,9 @@
 #pragma once
 
 #include "cuda/common.cuh"
+#include "cuda/norm_kinds.cuh"
 
 namespace gradcache::cuda {
-
-enum class Summed {
-  kBranch,        // residual + dropout(x + bias)
-  kNormedBranch,  // residual + dropout(norm(x + bias))
-  kEmbedding,     // x[ids] + residual[places] + bias, x and residual being the tables
-};
 
 // The norm of a branch, in front of the sum: of kNormedBranch alone.
 template <class T>

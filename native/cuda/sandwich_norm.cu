@@ -1,3 +1,4 @@
+#include "cuda/norm_backward.cuh"
 #include "cuda/norm_forward.cuh"
 
 using namespace gradcache;
@@ -32,5 +33,35 @@ int gradcache_sandwich_norm_forward(const GradcacheRows* rows, const GradcacheSa
     a.inner = {static_cast<const T*>(s->innerScale), static_cast<const T*>(s->innerShift),
                static_cast<T*>(innerSum), innerMean, innerRstd};
     return normForward<T, Summed::kNormedBranch>(*rows, a, static_cast<cudaStream_t>(rows->stream));
+  });
+}
+
+int gradcache_sandwich_norm_backward(const GradcacheRows* rows, const GradcacheSandwichBackward* s,
+                                     void* dsum, void* dx, void* y, float* scaleGradient,
+                                     float* innerScaleGradient, void* scratch) {
+  if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
+  if (cudaError_t error =
+          checkAligned(s->dy, s->beside, s->sum, s->scale, s->innerSum, s->innerScale, dsum, dx, y, scratch))
+    return error;
+  if (rows->tokens == 0) return cudaSuccess;
+  return withType(rows->type, [&](auto type) {
+    using T = decltype(type);
+    NormBackward<T> a{};
+    a.dy = static_cast<const T*>(s->dy);
+    a.beside = static_cast<const T*>(s->beside);
+    a.sum = static_cast<const T*>(s->sum);
+    a.mean = s->mean;
+    a.rstd = s->rstd;
+    a.scale = static_cast<const T*>(s->scale);
+    a.dsum = static_cast<T*>(dsum);
+    a.dx = static_cast<T*>(dx);
+    a.y = static_cast<T*>(y);
+    a.partials = static_cast<float*>(scratch);
+    a.rootSquare = s->rootSquare != 0;
+    a.offset = s->offset;
+    a.inner = {static_cast<const T*>(s->innerSum), static_cast<const T*>(s->innerScale), s->innerMean,
+               s->innerRstd};
+    return normBackward<T, Summed::kNormedBranch>(*rows, a, {{scaleGradient, nullptr, innerScaleGradient}, 3},
+                                                  static_cast<cudaStream_t>(rows->stream));
   });
 }

@@ -54,6 +54,9 @@ class Normalization {
     return kernels::normBackward(dy, dsum, saved, weights(pass), key, scaleGradient(pass),
                                  shiftGradient(pass), biasGradient, output);
   }
+  kernels::NormTargets targets(const at::Tensor& biasGradient, const Pass& pass) const {
+    return {scaleGradient(pass), shiftGradient(pass), biasGradient};
+  }
   // The output of a forward that was saved: computing it again costs less than keeping it.
   Stream stream(at::Tensor y, const kernels::Norm& saved, const Pass& pass) const {
     return {std::move(y), [sum = saved.sum, weights = weights(pass)] {

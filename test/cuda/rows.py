@@ -34,6 +34,12 @@ class Heads(ctypes.Structure):
                 ('stream', ctypes.c_void_p)]
 
 
+class SandwichBackward(ctypes.Structure):
+    _fields_ = [*((name, ctypes.c_void_p) for name in ('dy', 'beside', 'sum', 'mean', 'rstd', 'scale', 'innerSum', 'innerMean',
+                                                       'innerRstd', 'innerScale')),
+                ('rootSquare', ctypes.c_int), ('offset', ctypes.c_float)]
+
+
 class Sandwich(ctypes.Structure):
     _fields_ = [*((name, ctypes.c_void_p) for name in ('x', 'bias', 'residual', 'innerScale', 'innerShift', 'scale', 'shift')),
                 ('rootSquare', ctypes.c_int), ('offset', ctypes.c_float), ('epsilon', ctypes.c_float)]
@@ -45,6 +51,7 @@ SIGNATURES = {
     'dropout': [R, P, P, Key, P],
     'norm_forward': [R, P, P, P, P, P, I, FLOAT, FLOAT, Key, P, L, P, P, P],
     'sandwich_norm_forward': [R, ctypes.POINTER(Sandwich), Key, P, L, P, P, P, P, P, P],
+    'sandwich_norm_backward': [R, ctypes.POINTER(SandwichBackward), P, P, P, P, P, P],
     'norm_backward': [R, P, P, P, P, P, P, P, I, FLOAT, Key, P, P, P, P, P, P, P],
     'embedding_forward': [R, P, P, P, P, P, P, P, FLOAT, Key, P, P, P, P],
     'embedding_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P],
@@ -238,6 +245,32 @@ def check_sandwich(tokens, width, type, probability, root, with_bias, room=0):
             same(f'sandwich_norm {index} {where}', got, expected)
     for index, got in enumerate(sandwich(False)[:2]):
         same(f'sandwich_norm {index} without saving {where}', got, two[index])
+    if root and probability == 0:
+        check_sandwich_backward(where, shape, two, one, scales, offset, type)
+
+
+def check_sandwich_backward(where, shape, outer, inner, scales, offset, type):
+    """The bits of two backward passes; `outer` and `inner` are what norms gave: y, sum, mean, rstd."""
+    tokens, width = shape.tokens, shape.width
+    dy, beside, before = normal(tokens, width, type=type), normal(tokens, width, type=type), normal(2, width)
+    expected, none = before.clone(), make_key(0.0, seed=0)
+
+    def backward(dy, beside, norm, index, y):
+        dsum = poison(tokens, width, type=type)
+        call('norm_backward', shape, dy, beside, norm[1], None, norm[3], scales[index], None, 1, offset, none, dsum, None, y,
+             expected[index], None, None, scratch('norm_backward', shape))
+        return dsum
+
+    again = poison(tokens, width, type=type)
+    dsum = backward(dy, beside, outer, 1, again)
+    dx = backward(dsum, None, inner, 0, None)
+    got, gradients = [poison(tokens, width, type=type) for _ in range(3)], before.clone()
+    pointers = [v.data_ptr() if v is not None else None for v in (
+        dy, beside, outer[1], None, outer[3], scales[1], inner[1], None, inner[3], scales[0])]
+    call('sandwich_norm_backward', shape, SandwichBackward(*pointers, 1, offset), *got, gradients[1], gradients[0],
+         scratch('norm_backward', shape))
+    for name, one, other in zip(('dsum', 'dx', 'y', 'scales'), (*got, gradients), (dsum, dx, again, expected)):
+        same(f'sandwich_norm_backward {name} {where}', one, other)
 
 
 def check_embedding(tokens, width, type, probability, with_type=True):

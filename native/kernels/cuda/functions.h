@@ -10,6 +10,7 @@
   X(gradcache_dropout, dropout) \
   X(gradcache_norm_forward, normForward) \
   X(gradcache_sandwich_norm_forward, sandwichNormForward) \
+  X(gradcache_sandwich_norm_backward, sandwichNormBackward) \
   X(gradcache_norm_backward_scratch, normBackwardScratch) \
   X(gradcache_norm_backward, normBackward) \
   X(gradcache_embedding_forward, embeddingForward) \

@@ -73,6 +73,34 @@ SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at:
   return result;
 }
 
+SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& dsum,
+                                       const SandwichNorm& saved, const NormWeights& inner,
+                                       const NormWeights& outer, const DropoutKey&,
+                                       const NormTargets& innerTargets, const NormTargets& outerTargets) {
+  const at::Tensor gradient = dy.contiguous();
+  const at::Tensor beside = dsum.defined() ? dsum.contiguous() : dsum;
+  SandwichGradients result{at::empty_like(gradient), at::empty_like(gradient), at::empty_like(gradient)};
+  const GradcacheRows rows = describe(gradient);
+  const at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
+  const GradcacheSandwichBackward sandwich{input(gradient),
+                                           input(beside),
+                                           input(saved.outer.sum),
+                                           floats(saved.outer.mean),
+                                           floats(saved.outer.rstd),
+                                           input(outer.scale),
+                                           input(saved.inner.sum),
+                                           floats(saved.inner.mean),
+                                           floats(saved.inner.rstd),
+                                           input(inner.scale),
+                                           outer.kind == NormKind::kRootSquare,
+                                           static_cast<float>(outer.offset)};
+  check(library().sandwichNormBackward(&rows, &sandwich, output(result.sum), output(result.inner),
+                                       output(result.y), floats(outerTargets.scale),
+                                       floats(innerTargets.scale), output(work)),
+        "sandwich norm backward");
+  return result;
+}
+
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                            const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output again) {

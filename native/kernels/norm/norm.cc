@@ -7,6 +7,14 @@
 
 namespace gradcache::kernels {
 
+namespace {
+
+bool alike(const NormWeights& one, const NormWeights& other) {
+  return one.kind == other.kind && one.offset == other.offset && one.epsilon == other.epsilon;
+}
+
+}  // namespace
+
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save, int64_t room) {
   const auto version = cuda::takesNorms(x) ? cuda::norm : cpu::takes(x) ? cpu::norm : composite::norm;
@@ -25,14 +33,27 @@ NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const N
 SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
                           const NormWeights& inner, const NormWeights& outer, const DropoutKey& key,
                           bool save, int64_t room) {
-  const bool alike =
-      inner.kind == outer.kind && inner.offset == outer.offset && inner.epsilon == outer.epsilon;
-  if (alike && cuda::takesNorms(x))
+  if (alike(inner, outer) && cuda::takesNorms(x))
     return cuda::sandwichNorm(x, bias, residual, inner, outer, key, save, room);
   SandwichNorm result;
   result.inner = norm(x, bias, {}, inner, {}, save);
   result.outer = norm(std::exchange(result.inner.y, {}), {}, residual, outer, key, /*save=*/true, room);
   return result;
+}
+
+SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& dsum,
+                                       const SandwichNorm& saved, const NormWeights& inner,
+                                       const NormWeights& outer, const DropoutKey& key,
+                                       const NormTargets& innerTargets, const NormTargets& outerTargets) {
+  const bool scalesAlone =
+      !inner.shift.defined() && !outer.shift.defined() && !innerTargets.bias.defined() && !key.active();
+  if (scalesAlone && alike(inner, outer) && cuda::takesNorms(dy))
+    return cuda::sandwichNormBackward(dy, dsum, saved, inner, outer, key, innerTargets, outerTargets);
+  NormGradients ofOuter = normBackward(dy, dsum, saved.outer, outer, key, outerTargets.scale,
+                                       outerTargets.shift, {}, Output::kAgain);
+  const NormGradients ofInner = normBackward(ofOuter.x, {}, saved.inner, inner, {}, innerTargets.scale,
+                                             innerTargets.shift, innerTargets.bias, Output::kNone);
+  return {std::move(ofOuter.sum), ofInner.x, std::move(ofOuter.y)};
 }
 
 }  // namespace gradcache::kernels

@@ -54,4 +54,19 @@ NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const N
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                            const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output);
 
+// Parameters of a norm and the bias in front of it, whose gradients a backward adds to; undefined: none.
+struct NormTargets {
+  at::Tensor scale, shift, bias;
+};
+struct SandwichGradients {
+  at::Tensor sum;    // dL/d(residual)
+  at::Tensor inner;  // dL/dx
+  at::Tensor y;      // the outer norm's output, computed again
+};
+// `dsum` as above. `innerTargets.bias` is that of the sandwich.
+SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& dsum,
+                                       const SandwichNorm& saved, const NormWeights& inner,
+                                       const NormWeights& outer, const DropoutKey& key,
+                                       const NormTargets& innerTargets, const NormTargets& outerTargets);
+
 }  // namespace gradcache::kernels

@@ -16,6 +16,8 @@ Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, 
 decltype(kernels::norm) norm;
 decltype(kernels::normBackward) normBackward;
 decltype(kernels::sandwichNorm) sandwichNorm;
+// Of scales alone: no shift, no bias and no dropout.
+decltype(kernels::sandwichNormBackward) sandwichNormBackward;
 }  // namespace cuda
 namespace composite {
 decltype(kernels::norm) norm;
