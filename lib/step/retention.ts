@@ -25,7 +25,7 @@ export interface PlannedJob {
 /**
  * How many of the last chunks keep their graph and so are encoded once. The second pass frees them first.
  *
- * @param retain a budget in bytes; `'auto'`: what the device has left besides the work of one chunk, but at least one chunk;
+ * @param retain a budget in bytes; `'auto'`: what the device has left besides one running chunk, but at least one chunk;
  * `'last'`: one chunk
  * @param divisor the budget is divided by this; greater than 1 after memory ran out
  */
@@ -38,14 +38,15 @@ export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divi
   const all = known.reduce((sum, bytes) => sum + bytes, 0);
   const available =
     retain === 'auto' ? memory(jobs[0]!.encoder.device).available * SHARE - representations(jobs) : 0;
-  // Kept graphs are freed before a chunk is encoded again: beside them, only the work of a backward needs room. At most what
-  // the graphs need, so that dividing a larger budget has an effect.
-  const budget = Math.min(all, retain === 'auto' ? available - largest * WORKING : retain.bytes);
   let kept = 0;
   let used = 0;
   for (let k = jobs.length - 1; k >= 0; k--) {
     const bytes = sizes[k];
     if (bytes === null || bytes === undefined) break;
+    // A chunk that is encoded again needs room for its graph and its work; if there is none, only the work needs room.
+    const reserved = largest * (k > 0 ? 1 + WORKING : WORKING);
+    // At most what the graphs need, so that dividing a larger budget has an effect.
+    const budget = Math.min(all, retain === 'auto' ? available - reserved : retain.bytes);
     if (used + bytes > budget / divisor) break;
     used += bytes;
     kept++;
