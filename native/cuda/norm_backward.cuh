@@ -80,6 +80,32 @@ __device__ __forceinline__ uint4 loadShared(uint32_t address) {
   return value;
 }
 
+// What a vector adds to the scale's gradient and to the row's means: d is the gradient behind the norm, s
+// what it took, g its scale.
+__device__ __forceinline__ void addMeans(const float* d, const float* s, const float* g, float mean,
+                                         float rstd, float offset, float* scaleSum, float& total,
+                                         float& projection) {
+#pragma unroll
+  for (int i = 0; i < kVectorWidth; ++i) {
+    const float n = normalized(s[i], mean, rstd);
+    scaleSum[i] = __fmaf_rn(d[i], n, scaleSum[i]);
+    const float t = d[i] * (g[i] + offset);
+    total += t;
+    projection = __fmaf_rn(t, n, projection);
+  }
+}
+
+// d becomes the gradient of s, s normalized, and g the whole scale.
+__device__ __forceinline__ void throughNorm(float* d, float* s, float* g, float mean, float rstd,
+                                            float offset, float total, float projection) {
+#pragma unroll
+  for (int i = 0; i < kVectorWidth; ++i) {
+    s[i] = normalized(s[i], mean, rstd);
+    g[i] = __fadd_rn(g[i], offset);
+    d[i] = rstd * (__fmaf_rn(d[i], g[i], -total) - s[i] * projection);
+  }
+}
+
 // V: vectors per lane; G: warps per row. The row's vectors lie on warp and lane as (v * G + warp of the row)
 // * 32 + lane. In the ring, each piece of 16 bytes has a stretch of 512 bytes for the 32 lanes, and a lane
 // reads only what it copied itself: the ring needs no barrier.
@@ -194,15 +220,9 @@ __global__ __launch_bounds__(
           gradient(v, d);
           unpack(waiting(stage, 1, v), s);
           unpack(scale[vectorOf(v)], g);
+          addMeans(d, s, g, mean, rstd, a.offset, scaleSum + v * kVectorWidth, total, projection);
 #pragma unroll
-          for (int i = 0; i < kVectorWidth; ++i) {
-            const float n = normalized(s[i], mean, rstd);
-            scaleSum[v * kVectorWidth + i] = __fmaf_rn(d[i], n, scaleSum[v * kVectorWidth + i]);
-            shiftSum[v * kVectorWidth + i] += d[i];
-            const float t = d[i] * (g[i] + a.offset);
-            total += t;
-            projection = __fmaf_rn(t, n, projection);
-          }
+          for (int i = 0; i < kVectorWidth; ++i) shiftSum[v * kVectorWidth + i] += d[i];
         }
       }
     }
@@ -237,12 +257,7 @@ __global__ __launch_bounds__(
           gradient(v, d);
           unpack(waiting(stage, 1, v), s);
           unpack(scale[vectorOf(v)], g);
-#pragma unroll
-          for (int i = 0; i < kVectorWidth; ++i) {
-            s[i] = normalized(s[i], mean, rstd);
-            g[i] = __fadd_rn(g[i], a.offset);
-            d[i] = rstd * (__fmaf_rn(d[i], g[i], -total) - s[i] * projection);
-          }
+          throughNorm(d, s, g, mean, rstd, a.offset, total, projection);
           if (!Embedding && a.beside) {
             float beside[kVectorWidth];
             unpack(loadStreaming(a.beside, place), beside);
@@ -290,14 +305,7 @@ __global__ __launch_bounds__(
             unpack(passed[v], d);
             unpack(waiting(stage, 2, v), s);
             unpack(shift[vectorOf(v)], g);
-#pragma unroll
-            for (int i = 0; i < kVectorWidth; ++i) {
-              const float n = normalized(s[i], innerMean, innerRstd);
-              thirdSum[v * kVectorWidth + i] = __fmaf_rn(d[i], n, thirdSum[v * kVectorWidth + i]);
-              const float t = d[i] * (g[i] + a.offset);
-              total += t;
-              projection = __fmaf_rn(t, n, projection);
-            }
+            addMeans(d, s, g, innerMean, innerRstd, a.offset, thirdSum + v * kVectorWidth, total, projection);
           }
         }
       }
@@ -310,12 +318,7 @@ __global__ __launch_bounds__(
             unpack(passed[v], d);
             unpack(waiting(stage, 2, v), s);
             unpack(shift[vectorOf(v)], g);
-#pragma unroll
-            for (int i = 0; i < kVectorWidth; ++i) {
-              s[i] = normalized(s[i], innerMean, innerRstd);
-              g[i] = __fadd_rn(g[i], a.offset);
-              d[i] = innerRstd * (__fmaf_rn(d[i], g[i], -total) - s[i] * projection);
-            }
+            throughNorm(d, s, g, innerMean, innerRstd, a.offset, total, projection);
             store(a.dx, static_cast<int64_t>(row) * a.vectors + vectorOf(v), pack<T>(d));
           }
         }
