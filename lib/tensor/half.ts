@@ -17,7 +17,25 @@ export function toHalf(value: number): number {
     word[0] = Math.fround(Math.abs(value)) + 0.5;
     return sign | (bits[0]! - 0x3f000000);
   }
-  return sign | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
+  return sign | nearestNormal(size);
+}
+
+/** Of the bits of a float32 without its sign, between the least normal float16 and 65,536. */
+function nearestNormal(size: number): number {
+  return (size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13;
+}
+
+/** {@link toHalf} of each number. */
+export function toHalves(values: Float32Array): Uint16Array {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const halves = new Uint16Array(values.length);
+  for (let place = 0; place < values.length; place++) {
+    const all = words[place]!;
+    const size = all & 0x7fffffff;
+    const isNormal = size >= 0x38800000 && size < 0x47800000;
+    halves[place] = isNormal ? ((all >>> 16) & 0x8000) | nearestNormal(size) : toHalf(values[place]!);
+  }
+  return halves;
 }
 
 /** The number that the bits of a float16 mean. */

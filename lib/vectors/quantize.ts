@@ -1,4 +1,4 @@
-import { fromHalf, toHalf } from '../tensor/half.js';
+import { fromHalf, toHalves } from '../tensor/half.js';
 
 /** Types of numbers that vectors can be stored in. */
 export const VECTOR_TYPES = ['float32', 'float16', 'int8', 'uint8', 'binary', 'ubinary'] as const;
@@ -29,10 +29,12 @@ export const widthOf = (type: VectorType, dimension: number): number =>
 export function rangesOf(vectors: Float32Array, dimension: number): Ranges {
   const ranges = new Float32Array(2 * dimension);
   ranges.fill(Infinity, 0, dimension).fill(-Infinity, dimension);
-  for (const [place, value] of vectors.entries()) {
-    const column = place % dimension;
-    if (value < ranges[column]!) ranges[column] = value;
-    if (value > ranges[dimension + column]!) ranges[dimension + column] = value;
+  for (let row = 0; row < vectors.length; row += dimension) {
+    for (let column = 0; column < dimension; column++) {
+      const value = vectors[row + column]!;
+      if (value < ranges[column]!) ranges[column] = value;
+      if (value > ranges[dimension + column]!) ranges[dimension + column] = value;
+    }
   }
   return ranges;
 }
@@ -62,18 +64,33 @@ export function quantized(
     case 'float32':
       return stored(vectors);
     case 'float16': {
-      const bits = Uint16Array.from(vectors, toHalf);
-      return stored(Float32Array.from(bits, fromHalf), bits);
+      const bits = toHalves(vectors);
+      const { bytes } = stored(vectors, bits);
+      return {
+        // Only JSON asks for them.
+        get numbers() {
+          return Float32Array.from(bits, fromHalf);
+        },
+        bytes,
+        width,
+      };
     }
     case 'int8':
-      return stored(Int8Array.from(steps(vectors, dimension, ranges!), (step) => step - 128));
+      return stored(below128(steps(vectors, dimension, ranges!)));
     case 'uint8':
       return stored(steps(vectors, dimension, ranges!));
     case 'binary':
-      return stored(Int8Array.from(packed(vectors, dimension, width), (bits) => bits - 128));
+      return stored(below128(packed(vectors, dimension, width)));
     case 'ubinary':
       return stored(packed(vectors, dimension, width));
   }
+}
+
+/** The same numbers, less 128. */
+function below128(numbers: Uint8Array): Int8Array {
+  const signed = new Int8Array(numbers.length);
+  for (let place = 0; place < numbers.length; place++) signed[place] = numbers[place]! - 128;
+  return signed;
 }
 
 /** Which of 256 equal steps of its range each number lies in; computed in float32, as there. */
@@ -83,20 +100,24 @@ function steps(vectors: Float32Array, dimension: number, ranges: Ranges): Uint8A
     const size = fround(fround(ranges[dimension + column]! - ranges[column]!) / 255);
     return size === 0 ? 1 : size;
   });
-  return Uint8Array.from(vectors, (value, place) => {
-    const column = place % dimension;
-    const step = Math.floor(fround(fround(value - ranges[column]!) / sizes[column]!));
-    return Math.min(255, Math.max(0, step));
-  });
+  const result = new Uint8Array(vectors.length);
+  for (let row = 0; row < vectors.length; row += dimension) {
+    for (let column = 0; column < dimension; column++) {
+      const value = vectors[row + column]!;
+      const step = Math.floor(fround(fround(value - ranges[column]!) / sizes[column]!));
+      result[row + column] = Math.min(255, Math.max(0, step));
+    }
+  }
+  return result;
 }
 
 /** The first number of a row is the highest bit of its first byte. */
 function packed(vectors: Float32Array, dimension: number, width: number): Uint8Array {
   const bytes = new Uint8Array((vectors.length / dimension) * width);
-  for (const [place, value] of vectors.entries()) {
-    if (!(value > 0)) continue;
-    const column = place % dimension;
-    bytes[Math.floor(place / dimension) * width + (column >> 3)]! |= 0x80 >> (column & 7);
+  for (let row = 0, first = 0; row < vectors.length; row += dimension, first += width) {
+    for (let column = 0; column < dimension; column++) {
+      if (vectors[row + column]! > 0) bytes[first + (column >> 3)]! |= 0x80 >> (column & 7);
+    }
   }
   return bytes;
 }

@@ -3,15 +3,7 @@ import { GradCacheError } from '../errors.js';
 import { isThere } from '../files/file-error.js';
 import { show } from '../options/option-values.js';
 import { openStream, placeOfOutput, type OutputStream } from '../files/output-place.js';
-import {
-  needsRanges,
-  quantized,
-  rangesOf,
-  widthOf,
-  type Ranges,
-  type StoredVectors,
-  type VectorType,
-} from './quantize.js';
+import { needsRanges, quantized, rangesOf, widthOf, type Ranges, type VectorType } from './quantize.js';
 import { rangesFile, readRanges } from './ranges-file.js';
 import { partsBeside, UnfinishedRun, type Part } from './unfinished-run.js';
 import { bytesOf, headerBytes, headerOf, type TextRow, type VectorFormat } from './vector-format.js';
@@ -34,6 +26,9 @@ export interface WriterSettings {
   /** Where the texts come from, for messages. */
   readonly source: string;
 }
+
+/** The least number that is infinite in float16. */
+const INFINITE_HALF = 65_520;
 
 interface Block {
   readonly rows: readonly TextRow[];
@@ -152,8 +147,8 @@ export class VectorWriter {
 
   async #put({ rows, vectors }: Block, dimension: number): Promise<void> {
     const { format, type } = this.#settings;
+    this.#requireRepresentable(vectors, rows);
     const stored = quantized(vectors, dimension, type, this.#ranges);
-    this.#requireRepresentable(vectors, stored, rows);
     const bytes = bytesOf(format, rows, stored);
     const isThere = this.#rows < this.done;
     this.#count(rows);
@@ -227,9 +222,9 @@ export class VectorWriter {
   }
 
   /** Of a number beyond those of float16 nothing would be left. */
-  #requireRepresentable(vectors: Float32Array, { numbers }: StoredVectors, rows: readonly TextRow[]): void {
+  #requireRepresentable(vectors: Float32Array, rows: readonly TextRow[]): void {
     if (this.#settings.type !== 'float16') return;
-    const place = numbers.findIndex((value) => !Number.isFinite(value));
+    const place = vectors.findIndex((value) => Math.abs(value) >= INFINITE_HALF);
     if (place < 0) return;
     const row = Math.floor(place / (vectors.length / rows.length));
     throw new GradCacheError(

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fromHalf, toHalf } from '../../lib/tensor/half.js';
+import { fromHalf, toHalf, toHalves } from '../../lib/tensor/half.js';
 
 test('float16 is the nearest, and of two as near the even one', () => {
   for (const [value, bits] of [
@@ -28,4 +28,17 @@ test('float16 is the nearest, and of two as near the even one', () => {
     if (!Number.isNaN(value)) assert.equal(toHalf(value), half);
   }
   assert.ok(Number.isNaN(fromHalf(toHalf(NaN))));
+});
+
+test('many numbers become what each becomes alone', () => {
+  // The bits of all exponents, with fractions about where rounding goes the other way, in both signs.
+  const words = Array.from({ length: 256 }, (_, exponent) =>
+    [0, 1, 0xfff, 0x1000, 0x1001, 0x2fff, 0x3000, 0x3001, 0x7fefff, 0x7ff000, 0x7fffff].flatMap((fraction) =>
+      [0, 1].map((sign) => ((sign << 31) | (exponent << 23) | fraction) >>> 0),
+    ),
+  ).flat();
+  const values = new Float32Array(Uint32Array.from(words).buffer);
+  assert.deepEqual([...toHalves(values)], Array.from(values, toHalf));
+  const behind = values.subarray(3);
+  assert.deepEqual([...toHalves(behind)], Array.from(behind, toHalf), 'numbers that begin behind others');
 });
