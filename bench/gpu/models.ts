@@ -1,4 +1,4 @@
-import { TextEncoder } from '../../lib/index.js';
+import { TextEncoder, type Tokenizer } from '../../lib/index.js';
 import { smallTokenizer } from '../../test/exactness/small-tokenizer.js';
 
 /** The shape of an encoder: a BERT's, or what `config` says. */
@@ -124,7 +124,11 @@ export interface ModelOptions {
 const tokenizers = new Map<number, ReturnType<typeof smallTokenizer>>();
 
 /** A BERT with random weights, mean pooling and representations of length one. */
-export async function createEncoder(shape: Shape, options: ModelOptions): Promise<TextEncoder> {
+export async function createEncoder(
+  shape: Shape,
+  options: ModelOptions,
+  tokenizer?: Tokenizer,
+): Promise<TextEncoder> {
   const { vocabulary } = shape;
   if (!tokenizers.has(vocabulary)) tokenizers.set(vocabulary, smallTokenizer(vocabulary));
   const config = {
@@ -134,7 +138,7 @@ export async function createEncoder(shape: Shape, options: ModelOptions): Promis
     hidden_act: 'gelu',
     layer_norm_eps: 1e-12,
   };
-  return TextEncoder.create(config, await tokenizers.get(vocabulary)!, options);
+  return TextEncoder.create(config, tokenizer ?? (await tokenizers.get(vocabulary)!), options);
 }
 
 /** The model of a folder, whole or with adapters of this rank on all linear layers. */
