@@ -1,6 +1,6 @@
 /**
  * Every CUDA kernel of the package by itself, beside the time that its bytes take at the memory's rate. The table shows what
- * test/cuda/{rows,attention}.py print.
+ * test/cuda/{row_times,attention}.py print.
  *
  *   npm run bench -- kernel-floors [--tokens 32768] [--write]
  *   npm run bench -- kernel-floors --log FILE … --gpu NAME [--write]      the table from what an earlier run printed
@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { projectRoot } from '../test/oracle/python.js';
 import { gpuName, table, writeResults } from './support/results.js';
 
-const PROGRAMS = ['test/cuda/rows.py', 'test/cuda/attention.py'];
+const PROGRAMS = ['test/cuda/row_times.py', 'test/cuda/attention.py'];
 
 /** "BERT-base T=32768 gelu forward   402.7 MB  floor 0.0966  measured 0.1100 ms   3.66 TB/s  1.14x" */
 const LINE =

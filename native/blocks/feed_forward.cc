@@ -22,7 +22,7 @@ FeedForward::FeedForward(const Names& names, const Options& options, Builder& bu
       up_(builder.parameters, upParts(names.up, options), options.hidden, options.upBias, {}, {},
           {.outputGradient = options.gate.has_value()}),
       down_(builder.parameters, std::vector<Linear::Part>{{names.down, options.hidden}}, options.intermediate,
-            options.downBias, {}, {}, {.input = options.gate.has_value()}) {
+            options.downBias, {}, {}, {.input = options.gate.has_value(), .outputGradient = true}) {
   // A layer without this dropout has no place for it.
   if (options.dropout > 0) dropout_ = builder.dropout(options.dropout);
 }

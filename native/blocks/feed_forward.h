@@ -40,6 +40,8 @@ class FeedForward {
 
   // Columns for which forward can use room behind x (kernels/room.h).
   int64_t inputRoom() const { return up_.inputRoom(); }
+  // And backward behind dy.
+  int64_t outputGradientRoom(const Pass& pass) const { return down_.outputGradientRoom(pass); }
   // x [T, hidden] to [T, hidden], without the last bias, which the layer adds.
   at::Tensor forward(const at::Tensor& x, const Pass& pass, Tape* tape) const;
   at::Tensor outputBias(const Pass& pass) const { return down_.bias(pass); }

@@ -83,7 +83,8 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
   const at::Tensor fedBias = feedForward_.outputBiasGradient(pass);
   if (feedForwardOutputNorm_) {
     dfed = feedForwardOutputNorm_
-               ->backward(dfed, *std::exchange(tape.feedForwardOutputNorm, {}), {}, fedBias, pass)
+               ->backward(dfed, *std::exchange(tape.feedForwardOutputNorm, {}), {}, fedBias, pass, {},
+                          kernels::Output::kNone, feedForward_.outputGradientRoom(pass))
                .x;
   } else if (fedBias.defined()) {
     kernels::addColumnSum(fedBias, dfed);
@@ -101,14 +102,14 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
     kernels::SandwichGradients both = kernels::sandwichNormBackward(
         dnormed, dy, saved, attentionOutputNorm_->weights(pass), feedForwardNorm_.weights(pass),
         attentionDropout_.key(pass), attentionOutputNorm_->targets(attendedBias, pass),
-        feedForwardNorm_.targets({}, pass));
+        feedForwardNorm_.targets({}, pass), attention_.outputGradientRoom(pass));
     dmiddle = std::move(both.sum);
     dattended = std::move(both.inner);
     again = std::move(both.y);
   } else {
     kernels::NormGradients middle = feedForwardNorm_.backward(
         dnormed, std::exchange(tape.feedForwardNorm, {}), attentionDropout_.key(pass), attendedBias, pass, dy,
-        kernels::Output::kAgain);
+        kernels::Output::kAgain, attention_.outputGradientRoom(pass));
     dmiddle = std::move(middle.sum);
     dattended = std::move(middle.x);
     again = std::move(middle.y);
@@ -124,8 +125,10 @@ at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& p
   }
   tape.attentionNorm.sum = x;
   dnormed = attention_.addInputGradient({}, dqkv, pass);
-  const kernels::NormGradients first =
-      attentionNorm_->backward(dnormed, tape.attentionNorm, {}, {}, pass, dmiddle, kernels::Output::kAgain);
+  // The layer before takes dx as this one took dy.
+  const int64_t room = feedForwardOutputNorm_ ? 0 : feedForward_.outputGradientRoom(pass);
+  const kernels::NormGradients first = attentionNorm_->backward(dnormed, tape.attentionNorm, {}, {}, pass,
+                                                                dmiddle, kernels::Output::kAgain, room);
   attention_.addProductGradient(dqkv, first.y, pass);
   return first.sum;
 }

@@ -28,11 +28,13 @@ std::optional<ParameterId> headNorm(const std::string& name, const SelfAttention
 
 SelfAttention::SelfAttention(const Names& names, const Options& options, Builder& builder)
     : options_(options),
-      qkv_(builder.parameters, projections(names.projections, options.form), options.hidden, options.bias),
+      qkv_(builder.parameters, projections(names.projections, options.form), options.hidden, options.bias, {},
+           {}, {.outputGradient = true}),
       queryNorm_(headNorm(names.queryNorm, options, builder)),
       keyNorm_(headNorm(names.keyNorm, options, builder)),
-      output_(builder.parameters, {names.output}, options.form.heads * options.form.size, options.hidden,
-              options.outputBias),
+      output_(builder.parameters, std::vector<Linear::Part>{{names.output, options.hidden}},
+              options.form.heads * options.form.size, options.outputBias, {}, {},
+              {.input = true, .outputGradient = true}),
       dropout_(builder.dropout(options.dropout)) {
   if (options.disentangled) disentangled_.emplace(*options.disentangled, options.form, builder);
 }
@@ -46,7 +48,7 @@ kernels::HeadNorms SelfAttention::norms(const Pass& pass) const {
   return {pass.weight(*queryNorm_), pass.weight(*keyNorm_), options_.normEpsilon, options_.normOffset};
 }
 
-at::Tensor SelfAttention::prepared(const at::Tensor& qkv, const Pass& pass) const {
+kernels::HeadRows SelfAttention::prepared(const at::Tensor& qkv, const Pass& pass) const {
   return kernels::preparedHeads(qkv, layout(), norms(pass),
                                 options_.rotary ? options_.rotary->of(pass) : kernels::Rotation{});
 }
@@ -72,15 +74,13 @@ at::Tensor SelfAttention::forward(const at::Tensor& x, const Pass& pass, Tape* t
   Tape kept;
   const bool save = tape != nullptr;
   at::Tensor qkv = qkv_.forward(x, pass, save ? &kept.qkvRows : nullptr);
-  at::Tensor ready = prepared(qkv, pass);
   kernels::Attention attention;
   if (disentangled_) {
-    attention.out = disentangled_->forward(ready, qkv_, pass, dropout_.key(pass));
+    attention.out = disentangled_->forward(qkv, qkv_, pass, dropout_.key(pass));
   } else {
-    attention =
-        kernels::attention(ready, pass.sequences(), options_.form, distances(pass), dropout_.key(pass));
+    attention = kernels::attention(prepared(qkv, pass), pass.sequences(), options_.form, distances(pass),
+                                   dropout_.key(pass), output_.inputRoom());
   }
-  ready.reset();
   at::Tensor y = output_.product(keptHeads(attention.out, pass), pass, save ? &kept.outputRows : nullptr);
   if (!save) return y;
   kept.qkv = std::move(qkv);
@@ -99,9 +99,11 @@ SelfAttention::Gradient SelfAttention::backward(const at::Tensor& dy, Tape tape,
   const at::Tensor distanceGradient =
       options_.distanceBias ? options_.distanceBias->zeroGradient(pass) : at::Tensor();
   // Without norms, the tape has the rows as they were written over.
-  const at::Tensor ready = queryNorm_ ? prepared(tape.qkv, pass) : tape.qkv;
+  const kernels::HeadRows ready =
+      queryNorm_ ? prepared(tape.qkv, pass) : kernels::HeadRows::in(tape.qkv, layout().valueColumns());
   at::Tensor dqkv = kernels::attentionBackward(dheads, ready, tape.attention, pass.sequences(), options_.form,
-                                               distances(pass), dropout_.key(pass), distanceGradient);
+                                               distances(pass), dropout_.key(pass), distanceGradient,
+                                               qkv_.outputGradientRoom(pass));
   if (options_.distanceBias) options_.distanceBias->addGradient(distanceGradient, pass);
   tape.attention = {};
   dheads.reset();
@@ -124,8 +126,8 @@ void SelfAttention::addProductGradient(const Gradient& dqkv, const at::Tensor& x
 int64_t SelfAttention::tapeBytes(const ChunkSize& chunk) const {
   // Queries, keys and values, what attention gives, and its normalizer of each head.
   const kernels::AttentionForm& form = options_.form;
-  return chunk.tokens *
-             ((form.columns() + form.heads * form.size) * chunk.element + form.heads * chunk.wide) +
+  return chunk.tokens * ((form.columns() + form.heads * form.size + output_.inputRoom()) * chunk.element +
+                         form.heads * chunk.wide) +
          qkv_.rowsBytes(chunk) + output_.rowsBytes(chunk);
 }
 

@@ -52,8 +52,9 @@ class SelfAttention {
   // has the masks that it always had.
   void dropHeads(double probability, Builder& builder) { drophead_ = builder.dropout(probability); }
 
-  // Columns for which forward can use room behind x (kernels/room.h).
+  // Columns for which forward can use room behind x, and backward behind dy (kernels/room.h).
   int64_t inputRoom() const { return qkv_.inputRoom(); }
+  int64_t outputGradientRoom(const Pass& pass) const { return output_.outputGradientRoom(pass); }
   // x [T, hidden] to [T, hidden], without the last bias, which the layer adds.
   at::Tensor forward(const at::Tensor& x, const Pass& pass, Tape* tape) const;
   at::Tensor outputBias(const Pass& pass) const { return output_.bias(pass); }
@@ -69,7 +70,7 @@ class SelfAttention {
   int64_t tapeBytes(const ChunkSize& chunk) const;
 
  private:
-  at::Tensor prepared(const at::Tensor& qkv, const Pass& pass) const;
+  kernels::HeadRows prepared(const at::Tensor& qkv, const Pass& pass) const;
   kernels::HeadLayout layout() const;
   kernels::HeadNorms norms(const Pass& pass) const;
   at::Tensor distances(const Pass& pass) const;

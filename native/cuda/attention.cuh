@@ -29,6 +29,8 @@ struct AttentionWork {
   int32_t sequences, heads, keyHeads, longest;
   int32_t before, after;  // a query sees the keys from `before` places before its own to `after` behind it
   int32_t above, upTo;    // this launch takes the sequences of these lengths
+  // From one row to the next: of queries and keys, of values, of `out` and of dqkv.
+  int stride, valueStride, outStride, gradientStride;
   int64_t tokens;
   float scale;
   DropoutKey key;
@@ -95,6 +97,13 @@ __device__ __forceinline__ bool allSeeAll(const AttentionWork& work, int query, 
   return key + 15 - query <= work.after && query + 15 - key <= work.before;
 }
 
+// The same number, of which the compiler makes nothing before this place: what is needed once, far behind,
+// must not wait in registers that the products need.
+__device__ __forceinline__ int computedHere(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 // Rows of one head in shared memory: kSize bfloat16 each, in 16-byte pieces whose order is permuted row by
 // row so that eight rows' pieces of one column lie in different banks.
 template <int kSize>
@@ -123,6 +132,7 @@ struct HeadRows {
   // A warp's copy of 16 rows of a matrix with `stride` elements a row; zeros from row `present` on.
   __device__ static __forceinline__ void copy(uint32_t target, const bfloat16* source, int stride,
                                               int present) {
+    stride = computedHere(stride);
     const int lane = threadIdx.x & 31, row = lane / kPieces, piece = lane % kPieces;
     target += place(row, piece);
     source += row * stride + piece * 8;
@@ -135,6 +145,7 @@ struct HeadRows {
   // memory that no other warp uses, so that whole rows are written.
   __device__ static __forceinline__ void store(const float (&rows)[kSize / 8][4], float low, float high,
                                                uint32_t shared, bfloat16* target, int stride, int present) {
+    stride = computedHere(stride);
     const int lane = threadIdx.x & 31, row = lane / kPieces, piece = lane % kPieces;
     const uint32_t first = rowsFirst(lane);
     __syncwarp();
@@ -172,17 +183,18 @@ struct KeyStages {
 // Begins the copy of a stage of keys, and behind them their values, into one of two places. Tiles of 16 keys
 // go to the warps in turn.
 template <int kSize, int kKeys>
-__device__ __forceinline__ void copyKeys(uint32_t keys, const bfloat16* source, int stage, int length,
-                                         int stride, int keyHidden) {
+__device__ __forceinline__ void copyKeys(uint32_t keys, const bfloat16* source, const bfloat16* values,
+                                         int stage, int length, const AttentionWork& work) {
   using Rows = HeadRows<kSize>;
   constexpr int kTileBytes = 16 * Rows::kBytes, kKeyBytes = kKeys * Rows::kBytes;
   const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
   for (int tile = threadIdx.x / 32; tile < kKeys / 16; tile += blockDim.x / 32) {
     const int first = stage * kKeys + tile * 16;
     if (first >= length) break;
-    const bfloat16* rows = source + int64_t{first} * stride;
-    Rows::copy(target + tile * kTileBytes, rows, stride, length - first);
-    Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + keyHidden, stride, length - first);
+    Rows::copy(target + tile * kTileBytes, source + int64_t{first} * work.stride, work.stride,
+               length - first);
+    Rows::copy(target + tile * kTileBytes + kKeyBytes, values + int64_t{first} * work.valueStride,
+               work.valueStride, length - first);
   }
   commitCopies();
 }
@@ -246,9 +258,13 @@ int launchAttention(void (*kernel)(AttentionWork, Parameters...), const Attentio
   return cudaLaunchKernelEx(&config, kernel, work, static_cast<Parameters>(arguments)...);
 }
 
-inline AttentionWork attentionWork(const GradcacheSequences& s, const void* distanceBias, float scale,
+inline AttentionWork attentionWork(const GradcacheSequences& s, const GradcacheHeadRows& rows,
+                                   int64_t outStride, const void* distanceBias, float scale,
                                    const DropoutKey& key) {
   AttentionWork work{};
+  work.stride = static_cast<int>(rows.stride);
+  work.valueStride = static_cast<int>(rows.valueStride);
+  work.outStride = static_cast<int>(outStride);
   work.offsets = s.offsets;
   work.sequences = s.sequences;
   work.heads = s.heads;
@@ -273,5 +289,7 @@ inline bool isGeneral(const GradcacheSequences& s) {
 }
 
 cudaError_t checkSequences(const GradcacheSequences* s, const void* distanceBias, const DropoutKey& key);
+cudaError_t checkHeadRows(const GradcacheSequences& s, const GradcacheHeadRows* rows, const void* out,
+                          int64_t outStride);
 
 }  // namespace gradcache::kernels::cuda

@@ -61,16 +61,25 @@ int backward(const GradcacheSequences& s, const AttentionWork& work, const Backw
 
 }  // namespace gradcache::kernels::cuda
 
-extern "C" int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv,
-                                            const void* out, const float* normalizer,
-                                            const void* distanceBias, float scale, gradcache::DropoutKey key,
-                                            void* dqkv) {
+extern "C" int gradcache_attention_backward(const GradcacheSequences* s, const void* dout,
+                                            const GradcacheHeadRows* rows, const void* out, int64_t outStride,
+                                            const float* normalizer, const void* distanceBias, float scale,
+                                            gradcache::DropoutKey key, void* dqkv, int64_t dqkvStride) {
   using namespace gradcache::kernels::cuda;
   if (cudaError_t error = checkSequences(s, distanceBias, key)) return error;
+  if (cudaError_t error = checkHeadRows(*s, rows, out, outStride)) return error;
+  if (cudaError_t error =
+          gradcache::cuda::checkStride(dqkvStride, int64_t{s->heads + 2 * s->keyHeads} * s->size))
+    return error;
   if (s->sequences == 0 || s->tokens == 0) return cudaSuccess;
-  const AttentionWork work = attentionWork(*s, distanceBias, scale, key);
-  const BackwardTensors in{static_cast<const bfloat16*>(dout), static_cast<const bfloat16*>(qkv),
-                           static_cast<const bfloat16*>(out), normalizer, static_cast<bfloat16*>(dqkv)};
+  AttentionWork work = attentionWork(*s, *rows, outStride, distanceBias, scale, key);
+  work.gradientStride = static_cast<int>(dqkvStride);
+  const BackwardTensors in{static_cast<const bfloat16*>(dout),
+                           static_cast<const bfloat16*>(rows->queriesKeys),
+                           static_cast<const bfloat16*>(rows->values),
+                           static_cast<const bfloat16*>(out),
+                           normalizer,
+                           static_cast<bfloat16*>(dqkv)};
   switch (s->size) {
     case 32:
       return backward<32>(*s, work, in);

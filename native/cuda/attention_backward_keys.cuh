@@ -59,27 +59,28 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
   const uint32_t ownOut = scores + warp * (kWhole ? 16 * scoreBytes : kPart);
   const int hidden = work.heads * kSize, keyHidden = (kGeneral ? work.keyHeads : work.heads) * kSize;
-  const int stride = hidden + 2 * keyHidden;
   const int group = kGeneral ? work.heads / work.keyHeads : 1;
   const float scaleLog2 = work.scale * kLog2e, kept = kMode == kPlain ? 1.0f : work.key.scale;
   const uint32_t highThreshold = work.key.threshold << 16;
 
   forEachItem(work, work.keyHeads, rows, [&](const AttentionItem& item) {
-    const int64_t begin = int64_t{item.begin} * stride;
     const int ownFirst = item.first + warp * 16;
     const bool busy = ownFirst < item.length;
     __syncthreads();  // the previous item's rows are no longer read
     if (busy && part == 0) {
-      const bfloat16* source = in.qkv + begin + int64_t{ownFirst} * stride + hidden + item.head * kSize;
-      Rows::copy(own, source, stride, item.length - ownFirst);
-      Rows::copy(own + kValues, source + keyHidden, stride, item.length - ownFirst);
+      const int64_t token = item.begin + ownFirst;
+      Rows::copy(own, in.queriesKeys + token * work.stride + hidden + item.head * kSize, work.stride,
+                 item.length - ownFirst);
+      Rows::copy(own + kValues, in.values + token * work.valueStride + item.head * kSize, work.valueStride,
+                 item.length - ownFirst);
     }
     float dk[Shape::kOwn / 8][4] = {}, dv[Shape::kOwn / 8][4] = {};
     auto storeKeys = [&] {
       const uint32_t shared = own + kValues + part * 16 * OwnRows::kBytes;
-      bfloat16* target = in.dqkv + begin + int64_t{ownFirst} * stride + hidden + item.head * kSize + column;
-      OwnRows::store(dv, kept, kept, shared, target + keyHidden, stride, item.length - ownFirst);
-      OwnRows::store(dk, work.scale, work.scale, shared, target, stride, item.length - ownFirst);
+      bfloat16* target = in.dqkv + int64_t{item.begin + ownFirst} * work.gradientStride + hidden +
+                         item.head * kSize + column;
+      OwnRows::store(dv, kept, kept, shared, target + keyHidden, work.gradientStride, item.length - ownFirst);
+      OwnRows::store(dk, work.scale, work.scale, shared, target, work.gradientStride, item.length - ownFirst);
     };
     // The queries that some of the block's keys are seen by.
     int firstQuery = 0, endQuery = item.length;
@@ -95,14 +96,15 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
         const int here = min(endQuery - first, rows), ownRow = first + warp * 16;
         if (ownRow < item.length) {
           const int present = item.length - ownRow;
-          const int64_t row = int64_t{item.begin + ownRow} * hidden + head * kSize;
+          const int64_t token = item.begin + ownRow;
+          const int headColumn = head * kSize;
           float normalizer[2];
           if (part == 0)
-            Rows::copy(own + kQueries, in.qkv + begin + int64_t{ownRow} * stride + head * kSize, stride,
+            Rows::copy(own + kQueries, in.queriesKeys + token * work.stride + headColumn, work.stride,
                        present);
           if (part == kParts - 1) {
-            Rows::copy(own + kDouts, in.dout + row, hidden, present);
-            Rows::copy(ownOut, in.out + row, hidden, present);
+            Rows::copy(own + kDouts, in.dout + token * hidden + headColumn, hidden, present);
+            Rows::copy(ownOut, in.out + token * work.outStride + headColumn, work.outStride, present);
             loadNormalizers(normalizer, work, in, item, head, ownRow);
           }
           commitCopies();
@@ -209,9 +211,10 @@ __global__ __launch_bounds__(KeysShape<kSize>::kThreads,
           }
         }
         // No warp reads the queries any more.
-        QueryRows::store(dq, work.scale, work.scale, own + kQueries + part * 16 * QueryRows::kBytes,
-                         in.dqkv + begin + int64_t{ownFirst} * stride + head * kSize + column + done, stride,
-                         item.length - ownFirst);
+        QueryRows::store(
+            dq, work.scale, work.scale, own + kQueries + part * 16 * QueryRows::kBytes,
+            in.dqkv + int64_t{item.begin + ownFirst} * work.gradientStride + head * kSize + column + done,
+            work.gradientStride, item.length - ownFirst);
       }
     }
     if (kWhole) return;

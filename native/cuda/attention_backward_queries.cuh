@@ -34,29 +34,30 @@ __global__ __launch_bounds__(32 * QueriesShape<kSize>::kTiles,
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
   const uint32_t own = queries + warp * kTileBytes, ownDouts = douts + warp * kTileBytes;
   const uint32_t ownOut = outs + warp * kTileBytes;
-  const int hidden = work.heads * kSize, keyHidden = (kGeneral ? work.keyHeads : work.heads) * kSize;
-  const int stride = hidden + 2 * keyHidden;
+  const int hidden = work.heads * kSize;
   const int group = kGeneral ? work.heads / work.keyHeads : 1;
   const float scaleLog2 = work.scale * kLog2e, kept = kMode == kPlain ? 1.0f : work.key.scale;
   const uint32_t highThreshold = work.key.threshold << 16;
 
   forEachItem(work, work.heads, rows, [&](const AttentionItem& item) {
-    const int64_t begin = int64_t{item.begin} * stride + item.head * kSize;
-    const bfloat16* source = in.qkv + begin;
-    const bfloat16* keySource = in.qkv + int64_t{item.begin} * stride + hidden + item.head / group * kSize;
+    const int headColumn = item.head * kSize, keyColumn = item.head / group * kSize;
+    const bfloat16* sequence = in.queriesKeys + int64_t{item.begin} * work.stride;
     const KeyStages<kKeys, kGeneral> stages(work, item, rows);
     auto copyStage = [&](int stage) {
-      copyKeys<kSize, kKeys>(keys, keySource, stage, item.length, stride, keyHidden);
+      const int64_t begin = computedHere(item.begin);
+      copyKeys<kSize, kKeys>(keys, in.queriesKeys + begin * work.stride + hidden + keyColumn,
+                             in.values + begin * work.valueStride + keyColumn, stage, item.length, work);
     };
     const int ownFirst = item.first + warp * 16, query = ownFirst + g;
     const bool busy = ownFirst < item.length;
     float normalizer[2];
     __syncthreads();  // the previous item's rows are no longer read
     if (busy) {
-      const int64_t row = int64_t{item.begin + ownFirst} * hidden + item.head * kSize;
-      Rows::copy(own, source + int64_t{ownFirst} * stride, stride, item.length - ownFirst);
-      Rows::copy(ownDouts, in.dout + row, hidden, item.length - ownFirst);
-      Rows::copy(ownOut, in.out + row, hidden, item.length - ownFirst);
+      const int64_t token = item.begin + ownFirst;
+      const int present = item.length - ownFirst;
+      Rows::copy(own, sequence + int64_t{ownFirst} * work.stride + headColumn, work.stride, present);
+      Rows::copy(ownDouts, in.dout + token * hidden + headColumn, hidden, present);
+      Rows::copy(ownOut, in.out + token * work.outStride + headColumn, work.outStride, present);
     }
     copyStage(stages.begin);
     if (stages.begin + 1 < stages.end) copyStage(stages.begin + 1);
@@ -151,8 +152,9 @@ __global__ __launch_bounds__(32 * QueriesShape<kSize>::kTiles,
       }
     }
     if (!busy) return;
-    Rows::store(dq, work.scale, work.scale, own, in.dqkv + begin + int64_t{ownFirst} * stride, stride,
-                item.length - ownFirst);
+    Rows::store(dq, work.scale, work.scale, own,
+                in.dqkv + int64_t{item.begin + ownFirst} * work.gradientStride + headColumn,
+                work.gradientStride, item.length - ownFirst);
   });
 }
 

@@ -20,7 +20,8 @@ template <int kSize, Mode kMode, bool kGeneral, int kTiles>
 __global__ __launch_bounds__(
     ForwardShape<kSize, kTiles>::kThreads,
     ForwardShape<kSize, kTiles>::kBlocks) void attentionForward(AttentionWork work,
-                                                                const bfloat16* __restrict__ qkv,
+                                                                const bfloat16* __restrict__ queriesKeys,
+                                                                const bfloat16* __restrict__ values,
                                                                 bfloat16* __restrict__ out,
                                                                 float* __restrict__ normalizer) {
   using Rows = HeadRows<kSize>;
@@ -31,8 +32,7 @@ __global__ __launch_bounds__(
   const uint32_t queries = sharedAddress(memory), own = queries + warp * kTileBytes;
   const uint32_t keys = queries + rows * Rows::kBytes;  // two stages of keys, then values
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
-  const int hidden = work.heads * kSize, keyHidden = (kGeneral ? work.keyHeads : work.heads) * kSize;
-  const int stride = hidden + 2 * keyHidden;
+  const int hidden = work.heads * kSize;
   const int group = kGeneral ? work.heads / work.keyHeads : 1;
   const float scaleLog2 = work.scale * kLog2e;
   const uint32_t highThreshold = work.key.threshold << 16;
@@ -40,17 +40,19 @@ __global__ __launch_bounds__(
   const float unit = kMode == kDropoutAndBias ? 1.0f : scaleLog2;
 
   forEachItem(work, work.heads, rows, [&](const AttentionItem& item) {
-    const bfloat16* sequence = qkv + int64_t{item.begin} * stride;
+    const bfloat16* sequence = queriesKeys + int64_t{item.begin} * work.stride;
     const bfloat16* source = sequence + item.head * kSize;
-    const bfloat16* keySource = sequence + hidden + item.head / group * kSize;
+    const int keyColumn = item.head / group * kSize;
+    const bfloat16* keySource = sequence + hidden + keyColumn;
+    const bfloat16* valueSource = values + int64_t{item.begin} * work.valueStride + keyColumn;
     const KeyStages<kKeys, kGeneral> stages(work, item, rows);
     auto copyStage = [&](int stage) {
-      copyKeys<kSize, kKeys>(keys, keySource, stage, item.length, stride, keyHidden);
+      copyKeys<kSize, kKeys>(keys, keySource, valueSource, stage, item.length, work);
     };
     const int ownFirst = item.first + warp * 16, query = ownFirst + g;  // and query + 8
     const bool busy = ownFirst < item.length;
     __syncthreads();  // the previous item's rows are no longer read
-    if (busy) Rows::copy(own, source + int64_t{ownFirst} * stride, stride, item.length - ownFirst);
+    if (busy) Rows::copy(own, source + int64_t{ownFirst} * work.stride, work.stride, item.length - ownFirst);
     copyStage(stages.begin);
     if (stages.begin + 1 < stages.end) copyStage(stages.begin + 1);
 
@@ -184,45 +186,46 @@ __global__ __launch_bounds__(
         normalizer[item.head * work.tokens + token + 8 * r] = largest[r] * unit * kLn2 + logf(total[r]);
     }
     Rows::store(o, factor[0], factor[1], own,
-                out + int64_t{item.begin + ownFirst} * hidden + item.head * kSize, hidden,
+                out + int64_t{item.begin + ownFirst} * work.outStride + item.head * kSize, work.outStride,
                 item.length - ownFirst);
   });
 }
 
 template <int kSize, Mode kMode, bool kGeneral, int kTiles>
-int launch(const AttentionWork& work, int warps, void* stream, const void* qkv, void* out,
+int launch(const AttentionWork& work, int warps, void* stream, const GradcacheHeadRows& in, void* out,
            float* normalizer) {
   constexpr int kKeys = 16 * kTiles;
   const int stages = work.upTo <= kKeys ? 1 : 2, rows = 16 * warps;
   const int bytes = (rows + 2 * stages * kKeys) * HeadRows<kSize>::kBytes;
   return launchAttention(attentionForward<kSize, kMode, kGeneral, kTiles>, work, work.heads, rows, warps,
-                         bytes, stream, static_cast<const bfloat16*>(qkv), static_cast<bfloat16*>(out),
-                         normalizer);
+                         bytes, stream, static_cast<const bfloat16*>(in.queriesKeys),
+                         static_cast<const bfloat16*>(in.values), static_cast<bfloat16*>(out), normalizer);
 }
 
 template <int kSize, Mode kMode, bool kGeneral>
-int forward(const GradcacheSequences& s, AttentionWork work, const void* qkv, void* out, float* normalizer) {
+int forward(const GradcacheSequences& s, AttentionWork work, const GradcacheHeadRows& in, void* out,
+            float* normalizer) {
   return forEachLengthClass(s, 128, [&](int above, int upTo, int tiles) {
     work.above = above;
     work.upTo = upTo;
     const int warps = tilesOfBlock<kSize>(tiles, kWarpsMost<kSize>);
     if constexpr (kSize <= 64) {
-      if (upTo > 32) return launch<kSize, kMode, kGeneral, 4>(work, warps, s.stream, qkv, out, normalizer);
+      if (upTo > 32) return launch<kSize, kMode, kGeneral, 4>(work, warps, s.stream, in, out, normalizer);
     }
-    return launch<kSize, kMode, kGeneral, 2>(work, warps, s.stream, qkv, out, normalizer);
+    return launch<kSize, kMode, kGeneral, 2>(work, warps, s.stream, in, out, normalizer);
   });
 }
 
 template <int kSize>
-int forward(const GradcacheSequences& s, const AttentionWork& work, const void* qkv, void* out,
+int forward(const GradcacheSequences& s, const AttentionWork& work, const GradcacheHeadRows& in, void* out,
             float* normalizer) {
   switch (attentionMode(work)) {
     case kPlain:
-      return forward<kSize, kPlain, false>(s, work, qkv, out, normalizer);
+      return forward<kSize, kPlain, false>(s, work, in, out, normalizer);
     case kDropout:
-      return forward<kSize, kDropout, false>(s, work, qkv, out, normalizer);
+      return forward<kSize, kDropout, false>(s, work, in, out, normalizer);
     default:
-      return forward<kSize, kDropoutAndBias, false>(s, work, qkv, out, normalizer);
+      return forward<kSize, kDropoutAndBias, false>(s, work, in, out, normalizer);
   }
 }
 
@@ -236,6 +239,16 @@ cudaError_t checkSequences(const GradcacheSequences* s, const void* distanceBias
   return valid ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+cudaError_t checkHeadRows(const GradcacheSequences& s, const GradcacheHeadRows* rows, const void* out,
+                          int64_t outStride) {
+  using gradcache::cuda::checkStride;
+  if (!rows) return cudaErrorInvalidValue;
+  if (cudaError_t error = checkStride(rows->stride, int64_t{s.heads + s.keyHeads} * s.size)) return error;
+  if (cudaError_t error = checkStride(rows->valueStride, int64_t{s.keyHeads} * s.size)) return error;
+  if (cudaError_t error = checkStride(outStride, int64_t{s.heads} * s.size)) return error;
+  return gradcache::cuda::checkAligned(rows->queriesKeys, rows->values, out);
+}
+
 }  // namespace gradcache::kernels::cuda
 
 // Any length works; beyond this nobody has looked.
@@ -247,22 +260,23 @@ extern "C" int gradcache_attention_longest(int32_t size, int32_t general, int32_
   return taken ? 8192 : 0;
 }
 
-extern "C" int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv,
+extern "C" int gradcache_attention_forward(const GradcacheSequences* s, const GradcacheHeadRows* rows,
                                            const void* distanceBias, float scale, gradcache::DropoutKey key,
-                                           void* out, float* normalizer) {
+                                           void* out, int64_t outStride, float* normalizer) {
   using namespace gradcache::kernels::cuda;
   if (cudaError_t error = checkSequences(s, distanceBias, key)) return error;
+  if (cudaError_t error = checkHeadRows(*s, rows, out, outStride)) return error;
   if (s->sequences == 0 || s->tokens == 0) return cudaSuccess;
-  const AttentionWork work = attentionWork(*s, distanceBias, scale, key);
+  const AttentionWork work = attentionWork(*s, *rows, outStride, distanceBias, scale, key);
   switch (s->size) {
     case 32:
-      return forward<32>(*s, work, qkv, out, normalizer);
+      return forward<32>(*s, work, *rows, out, normalizer);
     case 64:
-      return isGeneral(*s) ? forward<64, kPlain, true>(*s, work, qkv, out, normalizer)
-                           : forward<64>(*s, work, qkv, out, normalizer);
+      return isGeneral(*s) ? forward<64, kPlain, true>(*s, work, *rows, out, normalizer)
+                           : forward<64>(*s, work, *rows, out, normalizer);
     case 128:
-      return forward<128, kPlain, true>(*s, work, qkv, out, normalizer);
+      return forward<128, kPlain, true>(*s, work, *rows, out, normalizer);
     default:
-      return forward<256, kPlain, true>(*s, work, qkv, out, normalizer);
+      return forward<256, kPlain, true>(*s, work, *rows, out, normalizer);
   }
 }

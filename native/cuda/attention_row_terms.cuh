@@ -6,7 +6,7 @@
 namespace gradcache::kernels::cuda {
 
 struct BackwardTensors {
-  const bfloat16 *dout, *qkv, *out;
+  const bfloat16 *dout, *queriesKeys, *values, *out;
   const float* normalizer;
   bfloat16* dqkv;
 };

@@ -49,9 +49,10 @@ int gradcache_embedding_backward(const GradcacheRows* rows, const void* dy, cons
     a.rstd = rstd;
     a.scale = static_cast<const T*>(scale);
     a.dsum = static_cast<T*>(dsum);
+    a.dsumVectors = static_cast<int>(rows->width / kVectorWidth);
     a.partials = static_cast<float*>(scratch);
     a.key = key;
-    return normBackward<T, Summed::kEmbedding>(*rows, a, {{scaleGradient, shiftGradient, typeGradient}, 3},
-                                               static_cast<cudaStream_t>(rows->stream));
+    return normBackward<T, Summed::kEmbedding, Gradients::kParameters>(
+        *rows, a, {{scaleGradient, shiftGradient, typeGradient}, 3}, static_cast<cudaStream_t>(rows->stream));
   });
 }

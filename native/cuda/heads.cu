@@ -1,4 +1,4 @@
-// Norm and rotation of each head of queries and keys, with the copy of the values, in one pass over qkv.
+// Norm and rotation of each head of queries and keys in one pass over qkv.
 //
 // A group of size / 16 neighbouring lanes has one head: a lane holds a vector of its first half and the one
 // that is turned with it, of its second.
@@ -21,23 +21,70 @@ struct Heads {
   const T *queryScale, *keyScale;
   float epsilon, offset;
   int tokens, queries, keys;
-  float* partials;  // [blocks, 2, size]
+  int qkvVectors, rowsVectors;  // from one row to the next
+  float* partials;              // [blocks, 2, size]
+};
+
+// A head as it lies in memory: a group reads the next one before it has done with this one.
+template <class T, int Size>
+struct PackedHead {
+  Vector<T> first, second;
+
+  __device__ __forceinline__ void load(const T* data, int64_t vector) {
+    first = loadStreaming(data, vector);
+    second = loadStreaming(data, vector + Size / 16);
+  }
+  __device__ __forceinline__ void loadScale(const T* scale, int lane) {
+    first = loadConstant(scale, lane);
+    second = loadConstant(scale, lane + Size / 16);
+  }
 };
 
 template <class T, int Size>
 struct Head {
-  static constexpr int kLanes = Size / 16;
   float first[kVectorWidth], second[kVectorWidth];
 
-  __device__ __forceinline__ void load(const T* data, int64_t vector) {
-    unpack(loadStreaming(data, vector), first);
-    unpack(loadStreaming(data, vector + kLanes), second);
+  __device__ __forceinline__ explicit Head(const PackedHead<T, Size>& packed) {
+    unpack(packed.first, first);
+    unpack(packed.second, second);
   }
   __device__ __forceinline__ void put(T* data, int64_t vector) const {
     store(data, vector, pack<T>(first));
-    store(data, vector + kLanes, pack<T>(second));
+    store(data, vector + Size / 16, pack<T>(second));
   }
 };
+
+// Where a group stands: it walks over `heads` heads of each token, from one to the next that is its own
+// without a division.
+struct Walk {
+  int heads, token, head, tokensAStep, headsAStep;
+
+  __device__ __forceinline__ Walk(int heads, int groups)
+      : heads(heads),
+        token((static_cast<int>(blockIdx.x) * groups + group(groups)) / heads),
+        head((static_cast<int>(blockIdx.x) * groups + group(groups)) % heads),
+        tokensAStep(static_cast<int>(gridDim.x) * groups / heads),
+        headsAStep(static_cast<int>(gridDim.x) * groups % heads) {}
+  __device__ static __forceinline__ int group(int groups) {
+    return static_cast<int>(threadIdx.x) / (kThreads / groups);
+  }
+  __device__ __forceinline__ void step() {
+    token += tokensAStep;
+    head += headsAStep;
+    if (head >= heads) {
+      head -= heads;
+      ++token;
+    }
+  }
+};
+
+// Calls body() until the first group of the block is past the last token: all lanes of a warp stay together
+// for the sums over a group.
+template <class Body>
+__device__ __forceinline__ void forEachRound(int tokens, int heads, int groups, Body body) {
+  const int64_t count = int64_t{tokens} * heads, stride = int64_t{gridDim.x} * groups;
+  for (int64_t item = int64_t{blockIdx.x} * groups; item < count; item += stride) body();
+}
 
 template <int Lanes>
 __device__ __forceinline__ float groupSum(float value) {
@@ -58,8 +105,9 @@ __device__ __forceinline__ float inverseRoot(const Head<T, Size>& x, float epsil
 }
 
 template <class T, int Size>
-__device__ __forceinline__ void turn(const Heads<T>& a, int token, int lane, float sign, Head<T, Size>& x) {
-  const int64_t vector = a.positions[token] * (Size / 16) + lane;
+__device__ __forceinline__ void turn(const Heads<T>& a, int64_t position, int lane, float sign,
+                                     Head<T, Size>& x) {
+  const int64_t vector = position * (Size / 16) + lane;
   float cosines[kVectorWidth], sines[kVectorWidth];
   unpack(loadConstant(a.cosines, vector), cosines);
   unpack(loadConstant(a.sines, vector), sines);
@@ -72,39 +120,38 @@ __device__ __forceinline__ void turn(const Heads<T>& a, int token, int lane, flo
 }
 
 template <class T, int Size>
-__global__ __launch_bounds__(kThreads, kBlocks) void headsForwardKernel(const Heads<T> a, int copied) {
+__global__ __launch_bounds__(kThreads, kBlocks) void headsForwardKernel(const Heads<T> a) {
   constexpr int kLanes = Size / 16, kGroups = kThreads / kLanes;
   const int lane = threadIdx.x % kLanes;
-  const int turned = a.queries + a.keys, all = turned + a.keys, walked = turned + copied;
-  const int64_t count = static_cast<int64_t>(a.tokens) * walked;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kGroups;
-  // All lanes of a warp stay together for the sums over a group.
-  const int64_t rounds = (count + stride - 1) / stride;
-  int64_t item = static_cast<int64_t>(blockIdx.x) * kGroups + threadIdx.x / kLanes;
-  for (int64_t round = 0; round < rounds; ++round, item += stride) {
-    const bool live = item < count;
-    const int token = live ? static_cast<int>(item / walked) : 0,
-              head = live ? static_cast<int>(item % walked) : 0;
-    const int64_t vector = (static_cast<int64_t>(token) * all + head) * (2 * kLanes) + lane;
-    Head<T, Size> x;
-    x.load(a.qkv, vector);
+  Walk next(a.queries + a.keys, kGroups);
+  PackedHead<T, Size> packed{};
+  int64_t position = 0;
+  const auto fetch = [&] {
+    if (next.token >= a.tokens) return;
+    packed.load(a.qkv, int64_t{next.token} * a.qkvVectors + next.head * (2 * kLanes) + lane);
+    if (a.cosines) position = a.positions[next.token];
+  };
+  fetch();
+  forEachRound(a.tokens, next.heads, kGroups, [&] {
+    Head<T, Size> x(packed);
+    const int token = next.token, head = next.head;
+    const int64_t place = position;
+    next.step();
+    fetch();
     if (a.queryScale) {
       const float inverse = inverseRoot(x, a.epsilon);
-      if (head < turned) {
-        const T* scale = head < a.queries ? a.queryScale : a.keyScale;
-        float first[kVectorWidth], second[kVectorWidth];
-        unpack(loadConstant(scale, lane), first);
-        unpack(loadConstant(scale, lane + kLanes), second);
+      PackedHead<T, Size> scale;
+      scale.loadScale(head < a.queries ? a.queryScale : a.keyScale, lane);
+      const Head<T, Size> s(scale);
 #pragma unroll
-        for (int i = 0; i < kVectorWidth; ++i) {
-          x.first[i] = x.first[i] * inverse * (first[i] + a.offset);
-          x.second[i] = x.second[i] * inverse * (second[i] + a.offset);
-        }
+      for (int i = 0; i < kVectorWidth; ++i) {
+        x.first[i] = x.first[i] * inverse * (s.first[i] + a.offset);
+        x.second[i] = x.second[i] * inverse * (s.second[i] + a.offset);
       }
     }
-    if (a.cosines && head < turned) turn(a, token, lane, 1.0f, x);
-    if (live) x.put(a.rows, vector);
-  }
+    if (a.cosines) turn(a, place, lane, 1.0f, x);
+    if (token < a.tokens) x.put(a.rows, int64_t{token} * a.rowsVectors + head * (2 * kLanes) + lane);
+  });
 }
 
 // The gradients of a kind of heads: `first` is its first head, `heads` how many it has, `sums` the two halves
@@ -114,28 +161,30 @@ __device__ __forceinline__ void headsBackward(const Heads<T>& a, int first, int 
                                               float* sums) {
   constexpr int kLanes = Size / 16, kGroups = kThreads / kLanes;
   const int lane = threadIdx.x % kLanes;
-  const int all = a.queries + 2 * a.keys;
-  const int64_t count = static_cast<int64_t>(a.tokens) * heads;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kGroups;
-  const int64_t rounds = (count + stride - 1) / stride;
-  float scales[2 * kVectorWidth];
-  if (scale) {
-    unpack(loadConstant(scale, lane), scales);
-    unpack(loadConstant(scale, lane + kLanes), scales + kVectorWidth);
-  }
-  int64_t item = static_cast<int64_t>(blockIdx.x) * kGroups + threadIdx.x / kLanes;
-  for (int64_t round = 0; round < rounds; ++round, item += stride) {
-    const bool live = item < count;
-    const int token = live ? static_cast<int>(item / heads) : 0,
-              head = first + (live ? static_cast<int>(item % heads) : 0);
-    const int64_t vector = (static_cast<int64_t>(token) * all + head) * (2 * kLanes) + lane;
-    Head<T, Size> d;
-    d.load(a.rows, vector);
-    if (a.cosines) turn(a, token, lane, -1.0f, d);
+  PackedHead<T, Size> packedScale{};
+  if (scale) packedScale.loadScale(scale, lane);
+  Walk next(heads, kGroups);
+  PackedHead<T, Size> gradient{}, input{};
+  int64_t target = 0, position = 0;
+  const auto fetch = [&] {
+    if (next.token >= a.tokens) return;
+    const int column = (first + next.head) * (2 * kLanes) + lane;
+    target = int64_t{next.token} * a.rowsVectors + column;
+    gradient.load(a.rows, target);
+    if (scale) input.load(a.qkv, int64_t{next.token} * a.qkvVectors + column);
+    if (a.cosines) position = a.positions[next.token];
+  };
+  fetch();
+  forEachRound(a.tokens, heads, kGroups, [&] {
+    Head<T, Size> d(gradient), x(input);
+    const bool live = next.token < a.tokens;
+    const int64_t to = target, place = position;
+    next.step();
+    fetch();
+    if (a.cosines) turn(a, place, lane, -1.0f, d);
     if (scale) {
-      Head<T, Size> x;
-      x.load(a.qkv, vector);
       const float inverse = inverseRoot(x, a.epsilon);
+      const Head<T, Size> s(packedScale);
       float along = 0;
 #pragma unroll
       for (int i = 0; i < kVectorWidth; ++i) {
@@ -145,8 +194,8 @@ __device__ __forceinline__ void headsBackward(const Heads<T>& a, int first, int 
           sums[i] = __fmaf_rn(d.first[i], x.first[i], sums[i]);
           sums[i + kVectorWidth] = __fmaf_rn(d.second[i], x.second[i], sums[i + kVectorWidth]);
         }
-        d.first[i] *= scales[i] + a.offset;
-        d.second[i] *= scales[i + kVectorWidth] + a.offset;
+        d.first[i] *= s.first[i] + a.offset;
+        d.second[i] *= s.second[i] + a.offset;
         along = __fmaf_rn(d.first[i], x.first[i], along);
         along = __fmaf_rn(d.second[i], x.second[i], along);
       }
@@ -157,8 +206,8 @@ __device__ __forceinline__ void headsBackward(const Heads<T>& a, int first, int 
         d.second[i] = inverse * (d.second[i] - x.second[i] * along);
       }
     }
-    if (live) d.put(a.rows, vector);
-  }
+    if (live) d.put(a.rows, to);
+  });
 }
 
 template <class T, int Size>
@@ -196,6 +245,12 @@ cudaError_t check(const GradcacheHeads* h) {
   return checkAligned(h->cosines, h->sines, h->queryScale, h->keyScale);
 }
 
+cudaError_t checkStrides(const GradcacheHeads& h, int64_t one, int64_t other) {
+  const int64_t width = int64_t{h.queries + h.keys} * h.size;
+  if (cudaError_t error = checkStride(one, width)) return error;
+  return checkStride(other, width);
+}
+
 int blocksFor(const GradcacheHeads& h, int64_t heads) {
   const int64_t groups = kThreads / (h.size / 16);
   return static_cast<int>(
@@ -205,8 +260,10 @@ int blocksFor(const GradcacheHeads& h, int64_t heads) {
 int backwardBlocks(const GradcacheHeads& h) { return blocksFor(h, std::max(h.queries, h.keys)); }
 
 template <class T>
-Heads<T> describe(const GradcacheHeads& h) {
+Heads<T> describe(const GradcacheHeads& h, int64_t stride, int64_t rowsStride) {
   Heads<T> a{};
+  a.qkvVectors = static_cast<int>(stride / kVectorWidth);
+  a.rowsVectors = static_cast<int>(rowsStride / kVectorWidth);
   a.cosines = h.cosines;
   a.sines = h.sines;
   a.positions = h.positions;
@@ -241,21 +298,22 @@ cudaError_t withSize(int size, Launch&& launch) {
 
 using namespace gradcache::cuda;
 
-int gradcache_heads_forward(const GradcacheHeads* heads, const void* qkv, void* prepared) {
+int gradcache_heads_forward(const GradcacheHeads* heads, const void* qkv, int64_t stride, void* prepared,
+                            int64_t preparedStride) {
   if (cudaError_t error = check(heads)) return error;
+  if (cudaError_t error = checkStrides(*heads, stride, preparedStride)) return error;
   if (cudaError_t error = checkAligned(qkv, prepared)) return error;
   if (heads->tokens == 0) return cudaSuccess;
-  const int copied = qkv == prepared ? 0 : heads->keys;  // the values
-  const int blocks = blocksFor(*heads, heads->queries + heads->keys + copied);
+  const int blocks = blocksFor(*heads, heads->queries + heads->keys);
   if (blocks == 0) return cudaErrorNoDevice;
   return withType(heads->type, [&](auto type) {
     using T = decltype(type);
-    Heads<T> a = describe<T>(*heads);
+    Heads<T> a = describe<T>(*heads, stride, preparedStride);
     a.qkv = static_cast<const T*>(qkv);
     a.rows = static_cast<T*>(prepared);
     return withSize(heads->size, [&](auto size) {
       headsForwardKernel<T, decltype(size)::value>
-          <<<blocks, kThreads, 0, static_cast<cudaStream_t>(heads->stream)>>>(a, copied);
+          <<<blocks, kThreads, 0, static_cast<cudaStream_t>(heads->stream)>>>(a);
       return cudaGetLastError();
     });
   });
@@ -266,9 +324,11 @@ size_t gradcache_heads_backward_scratch(const GradcacheHeads* heads) {
   return static_cast<size_t>(backwardBlocks(*heads)) * 2 * heads->size * sizeof(float);
 }
 
-int gradcache_heads_backward(const GradcacheHeads* heads, const void* qkv, void* gradient,
-                             float* queryGradient, float* keyGradient, void* scratch) {
+int gradcache_heads_backward(const GradcacheHeads* heads, const void* qkv, int64_t stride, void* gradient,
+                             int64_t gradientStride, float* queryGradient, float* keyGradient,
+                             void* scratch) {
   if (cudaError_t error = check(heads)) return error;
+  if (cudaError_t error = checkStrides(*heads, stride, gradientStride)) return error;
   if (cudaError_t error = checkAligned(qkv, gradient, scratch)) return error;
   if (heads->tokens == 0) return cudaSuccess;
   const int blocks = backwardBlocks(*heads);
@@ -276,7 +336,7 @@ int gradcache_heads_backward(const GradcacheHeads* heads, const void* qkv, void*
   const auto stream = static_cast<cudaStream_t>(heads->stream);
   const cudaError_t error = withType(heads->type, [&](auto type) {
     using T = decltype(type);
-    Heads<T> a = describe<T>(*heads);
+    Heads<T> a = describe<T>(*heads, stride, gradientStride);
     a.qkv = static_cast<const T*>(qkv);
     a.rows = static_cast<T*>(gradient);
     a.partials = static_cast<float*>(scratch);

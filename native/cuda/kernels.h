@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 12
+#define GRADCACHE_CUDA_ABI 13
 
 #ifdef __cplusplus
 extern "C" {
@@ -84,16 +84,19 @@ int gradcache_sandwich_norm_forward(const GradcacheRows* rows, const GradcacheSa
 
 /* dsum = dL/d(residual + dropout(x + bias)), with `beside` [tokens, width] added where it is not null; dx =
  * dL/dx (may be null or equal to dsum where the key drops nothing); y is the forward's output again (may be
- * null). Adds to the float32 gradients; those of shift and bias may be null, the mean too with rootSquare. */
+ * null). Strides are as yStride above. Adds to the float32 gradients, which may be null; the mean may be null
+ * with rootSquare. */
 size_t gradcache_norm_backward_scratch(const GradcacheRows* rows);
-int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* beside, const void* sum,
-                            const float* mean, const float* rstd, const void* scale, const void* shift,
-                            int rootSquare, float offset, gradcache::DropoutKey key, void* dsum, void* dx,
-                            void* y, float* scaleGradient, float* shiftGradient, float* biasGradient,
-                            void* scratch);
+int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* beside,
+                            int64_t besideStride, const void* sum, const float* mean, const float* rstd,
+                            const void* scale, const void* shift, int rootSquare, float offset,
+                            gradcache::DropoutKey key, void* dsum, int64_t dsumStride, void* dx,
+                            int64_t dxStride, void* y, float* scaleGradient, float* shiftGradient,
+                            float* biasGradient, void* scratch);
 /* Of two norms without shift, between which nothing drops out. */
 typedef struct {
   const void *dy, *beside; /* beside may be null */
+  int64_t besideStride;
   const void* sum;
   const float *mean, *rstd; /* means may be null with rootSquare */
   const void* scale;
@@ -103,11 +106,10 @@ typedef struct {
   int rootSquare;
   float offset;
 } GradcacheSandwichBackward;
-/* dsum as gradcache_norm_backward has it, dx = dL/d(innerSum), y (may be null) the outer norm's output again:
- * to the bits of two calls. Adds to the float32 gradients of the scales. Scratch as for
- * gradcache_norm_backward. */
+/* dsum as gradcache_norm_backward has it, dx = dL/d(innerSum), y (may be null) the outer norm's output again.
+ * Adds to the float32 gradients of the scales. Scratch as for gradcache_norm_backward. */
 int gradcache_sandwich_norm_backward(const GradcacheRows* rows, const GradcacheSandwichBackward* s,
-                                     void* dsum, void* dx, void* y, float* scaleGradient,
+                                     void* dsum, void* dx, int64_t dxStride, void* y, float* scaleGradient,
                                      float* innerScaleGradient, void* scratch);
 
 /* sum = words[ids] + positions[places] + type (a single row, or null); y = dropout(norm(sum) * scale +
@@ -152,8 +154,8 @@ int gradcache_gate_backward(const GradcacheRows* rows, GradcacheActivation kind,
                             const void* dy, const void* x, const void* bias, void* dx, int64_t dxStride,
                             void* y, float* biasGradient, void* scratch);
 
-/* What queries and keys go through before attention. Rows are the heads of queries, of keys and of values, of
- * which there are as many as of keys. */
+/* What queries and keys go through before attention. Rows are the heads of queries, then those of keys, then
+ * whatever there is: values are left alone. Strides are from one row to the next, multiples of 8. */
 typedef struct {
   GradcacheType type;
   int64_t tokens;
@@ -165,14 +167,14 @@ typedef struct {
   void* stream;
 } GradcacheHeads;
 
-/* prepared = turned(norm(head)) of each head of queries and keys, and the values as they are. Without norms
- * prepared may be qkv. */
-int gradcache_heads_forward(const GradcacheHeads* heads, const void* qkv, void* prepared);
+/* prepared = turned(norm(head)) of each head of queries and keys; it may be qkv. */
+int gradcache_heads_forward(const GradcacheHeads* heads, const void* qkv, int64_t stride, void* prepared,
+                            int64_t preparedStride);
 /* dL/dqkv, written over `gradient`, which is that of the prepared rows. qkv is the forward's, null without
  * norms. Adds to the float32 gradients of the scales, [size], which may be null. */
 size_t gradcache_heads_backward_scratch(const GradcacheHeads* heads);
-int gradcache_heads_backward(const GradcacheHeads* heads, const void* qkv, void* gradient,
-                             float* queryGradient, float* keyGradient, void* scratch);
+int gradcache_heads_backward(const GradcacheHeads* heads, const void* qkv, int64_t stride, void* gradient,
+                             int64_t gradientStride, float* queryGradient, float* keyGradient, void* scratch);
 
 /* gradient += sum over tokens of x. */
 size_t gradcache_column_sum_scratch(const GradcacheRows* rows);
@@ -206,15 +208,25 @@ typedef struct {
 /* 0: there is no kernel for heads of this size. general: there are fewer heads of keys, or some query does
  * not see every key; dropped: there is dropout or a distance bias. */
 int gradcache_attention_longest(int32_t size, int32_t general, int32_t dropped);
-/* qkv [tokens, (heads + 2 * keyHeads) * size]; out [tokens, heads * size]; normalizer [heads, tokens]
- * float32: log of the softmax's denominator. distanceBias [heads, 2 * longest - 1] bfloat16 or null. The
- * dropout's row is token * heads + head, its column the key's place in the sequence. */
-int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv, const void* distanceBias,
-                                float scale, gradcache::DropoutKey key, void* out, float* normalizer);
-/* dqkv, of qkv's shape. */
-int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv,
-                                 const void* out, const float* normalizer, const void* distanceBias,
-                                 float scale, gradcache::DropoutKey key, void* dqkv);
+/* What attention reads. Strides are from one row to the next, multiples of 8. */
+typedef struct {
+  const void* queriesKeys; /* [tokens, (heads + keyHeads) * size] */
+  int64_t stride;
+  const void* values; /* [tokens, keyHeads * size]; they may lie behind the keys */
+  int64_t valueStride;
+} GradcacheHeadRows;
+
+/* out [tokens, heads * size] with outStride; normalizer [heads, tokens] float32: log of the softmax's
+ * denominator. distanceBias [heads, 2 * longest - 1] bfloat16 or null. The dropout's row is token * heads +
+ * head, its column the key's place in the sequence. */
+int gradcache_attention_forward(const GradcacheSequences* s, const GradcacheHeadRows* rows,
+                                const void* distanceBias, float scale, gradcache::DropoutKey key, void* out,
+                                int64_t outStride, float* normalizer);
+/* dqkv [tokens, (heads + 2 * keyHeads) * size] with dqkvStride, from dout [tokens, heads * size]. */
+int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const GradcacheHeadRows* rows,
+                                 const void* out, int64_t outStride, const float* normalizer,
+                                 const void* distanceBias, float scale, gradcache::DropoutKey key, void* dqkv,
+                                 int64_t dqkvStride);
 
 /* Scores of queries with keys: rows of one query and head. */
 typedef struct {

@@ -1,6 +1,6 @@
-// The backward of norms, with the gradients of its parameters summed in the same pass. A lane keeps three
-// sums for each of its columns, which fills the registers: so rows wait in shared memory, where asynchronous
-// copies put them ahead of time, and rows wider than 768 are split over two or four warps. Behind a
+// The backward of norms, with the gradients of its parameters summed in the same pass. A lane keeps up to
+// three sums for each of its columns, which fills the registers: so rows wait in shared memory, where
+// asynchronous copies put them ahead of time, and wide rows are split over two or four warps. Behind a
 // sandwich's outer norm goes that of its inner norm, in the same sweep.
 #pragma once
 
@@ -24,9 +24,9 @@ struct NormBackward {
   const float *mean, *rstd;
   const T *scale, *shift;
   T *dsum, *dx, *y;  // dx and y may be null
-  float* partials;   // [blocks, 3, width]: gradients of scale, shift and (norm) bias, (sandwich) the inner
-                     // scale or (embedding) the type's row
+  float* partials;   // [blocks, sums, width]
   int tokens, vectors;
+  int besideVectors, dsumVectors, dxVectors;  // from one row to the next
   float inverseWidth;
   float offset;     // added to the scale
   bool rootSquare;  // the mean was taken to be 0
@@ -36,21 +36,34 @@ struct NormBackward {
 
 constexpr int kBackwardWarps = 4;
 
-// How rows of a width are laid out: vectors per lane, and warps that share a row.
+// What is summed over tokens, in this order: the gradients of
+enum class Gradients {
+  kScale,       // the scale, of a norm that has neither shift nor bias
+  kScales,      // the scale and the inner scale, of a sandwich
+  kParameters,  // scale, shift and (norm) bias or (embedding) the type's row
+};
+template <Gradients kGradients>
+constexpr int kSumsOf = kGradients == Gradients::kScale    ? 1
+                        : kGradients == Gradients::kScales ? 2
+                                                           : 3;
+
+// How rows of a width are laid out: vectors per lane, warps that share a row, and what registers allow.
 struct BackwardLayout {
   int vectorsPerLane, warpsPerRow;
+  bool one;  // sum
 
-  static constexpr BackwardLayout of(int64_t width) {
-    if (width <= 256) return {1, 1};
-    if (width <= 512) return {2, 1};
-    if (width <= 768) return {3, 1};
-    if (width <= 1024) return {2, 2};
-    if (width <= 1536) return {3, 2};
-    return {2, 4};
+  static constexpr BackwardLayout of(int64_t width, bool one) {
+    if (width <= 256) return {1, 1, one};
+    if (width <= 512) return {2, 1, one};
+    if (width <= 768) return {3, 1, one};
+    if (width <= 1024) return one ? BackwardLayout{4, 1, one} : BackwardLayout{2, 2, one};
+    if (width <= 1536) return {3, 2, one};
+    return one ? BackwardLayout{4, 2, one} : BackwardLayout{2, 4, one};
   }
   constexpr int rowsPerBlock() const { return kBackwardWarps / warpsPerRow; }
   constexpr int blocksPerMultiprocessor() const {
-    return vectorsPerLane == 1 ? 5 : vectorsPerLane == 2 ? 4 : 3;
+    const int widest = one ? 2 : 1;  // that leaves registers for five blocks
+    return vectorsPerLane <= widest ? 5 : vectorsPerLane == widest + 1 ? 4 : 3;
   }
   int blocks(int64_t tokens) const {
     return static_cast<int>(std::min<int64_t>(ceilDivide(tokens, rowsPerBlock()),
@@ -109,12 +122,14 @@ __device__ __forceinline__ void throughNorm(float* d, float* s, float* g, float 
 // V: vectors per lane; G: warps per row. The row's vectors lie on warp and lane as (v * G + warp of the row)
 // * 32 + lane. In the ring, each piece of 16 bytes has a stretch of 512 bytes for the 32 lanes, and a lane
 // reads only what it copied itself: the ring needs no barrier.
-template <class T, int V, int G, Summed kSummed>
+template <class T, int V, int G, Summed kSummed, Gradients kGradients>
 __global__ __launch_bounds__(
-    kBackwardWarps * 32,
-    (BackwardLayout{V, G}.blocksPerMultiprocessor())) void normBackwardKernel(const NormBackward<T> a) {
-  constexpr int kStages = kBackwardStages<T>, kPieces = Vector<T>::kPieces, kRows = kBackwardWarps / G;
-  constexpr bool Embedding = kSummed == Summed::kEmbedding, kInner = kSummed == Summed::kNormedBranch;
+    kBackwardWarps * 32, (BackwardLayout{V, G, kGradients == Gradients::kScale}
+                              .blocksPerMultiprocessor())) void normBackwardKernel(const NormBackward<T> a) {
+  constexpr int kStages = kBackwardStages<T>, kPieces = Vector<T>::kPieces, kRows = kBackwardWarps / G,
+                kSums = kSumsOf<kGradients>;
+  constexpr bool Embedding = kSummed == Summed::kEmbedding, kInner = kSummed == Summed::kNormedBranch,
+                 kAll = kGradients == Gradients::kParameters;
   constexpr int kInput = V * kPieces * 512;  // bytes of one input of one stage
   constexpr int kStage = kInputs<kSummed> * kInput;
   constexpr int kColumns = V * 32 * kVectorWidth;
@@ -126,7 +141,7 @@ __global__ __launch_bounds__(
     scale[i] = loadConstant(a.scale, i);
     if constexpr (kInner) {
       shift[i] = loadConstant(a.inner.scale, i);
-    } else if constexpr (!Embedding) {
+    } else if constexpr (!Embedding && kAll) {
       shift[i] = a.shift ? loadConstant(a.shift, i) : zeroVector<T>();
     }
   }
@@ -169,9 +184,8 @@ __global__ __launch_bounds__(
     return value;
   };
 
-  float scaleSum[V * kVectorWidth], shiftSum[V * kVectorWidth], thirdSum[V * kVectorWidth];
-#pragma unroll
-  for (int i = 0; i < V * kVectorWidth; ++i) scaleSum[i] = shiftSum[i] = thirdSum[i] = 0;
+  float sums[kSums][V * kVectorWidth] = {};
+  float *const scaleSum = sums[0], *const lastSum = sums[kSums - 1];
 
   const int stride = gridDim.x * kRows;
   int row = blockIdx.x * kRows + warp / G;
@@ -201,6 +215,7 @@ __global__ __launch_bounds__(
     asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
 
     const uint32_t random = dropoutRow(a.key, static_cast<uint32_t>(row));
+    auto placeOf = [&](int rowVectors, int v) { return int64_t{row} * rowVectors + vectorOf(v); };
     // The gradient behind the norm; an embedding's comes through the dropout first.
     auto gradient = [&](int v, float* d) {
       unpack(waiting(stage, 0, v), d);
@@ -221,8 +236,10 @@ __global__ __launch_bounds__(
           unpack(waiting(stage, 1, v), s);
           unpack(scale[vectorOf(v)], g);
           addMeans(d, s, g, mean, rstd, a.offset, scaleSum + v * kVectorWidth, total, projection);
+          if constexpr (kAll) {
 #pragma unroll
-          for (int i = 0; i < kVectorWidth; ++i) shiftSum[v * kVectorWidth + i] += d[i];
+            for (int i = 0; i < kVectorWidth; ++i) sums[1][v * kVectorWidth + i] += d[i];
+          }
         }
       }
     }
@@ -252,7 +269,7 @@ __global__ __launch_bounds__(
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         if (inside(v)) {
-          const int64_t place = static_cast<int64_t>(row) * a.vectors + vectorOf(v);
+          const int64_t place = placeOf(a.vectors, v);
           float d[kVectorWidth], s[kVectorWidth], g[kVectorWidth];
           gradient(v, d);
           unpack(waiting(stage, 1, v), s);
@@ -260,11 +277,11 @@ __global__ __launch_bounds__(
           throughNorm(d, s, g, mean, rstd, a.offset, total, projection);
           if (!Embedding && a.beside) {
             float beside[kVectorWidth];
-            unpack(loadStreaming(a.beside, place), beside);
+            unpack(loadStreaming(a.beside, placeOf(a.besideVectors, v)), beside);
 #pragma unroll
             for (int i = 0; i < kVectorWidth; ++i) d[i] += beside[i];
           }
-          store(a.dsum, place, pack<T>(d));
+          store(a.dsum, placeOf(a.dsumVectors, v), pack<T>(d));
           if constexpr (kInner) {
             passed[v] = pack<T>(d);
             if (a.y) {
@@ -274,23 +291,26 @@ __global__ __launch_bounds__(
             }
           } else if constexpr (Embedding) {
 #pragma unroll
-            for (int i = 0; i < kVectorWidth; ++i) thirdSum[v * kVectorWidth + i] += d[i];
+            for (int i = 0; i < kVectorWidth; ++i) lastSum[v * kVectorWidth + i] += d[i];
           } else {
             if (a.y) {
               float b[kVectorWidth];
-              unpack(shift[vectorOf(v)], b);
+              unpack(kAll ? shift[vectorOf(v)] : zeroVector<T>(), b);
 #pragma unroll
               for (int i = 0; i < kVectorWidth; ++i) b[i] = affine(s[i], g[i], b[i]);
               store(a.y, place, pack<T>(b));
             }
-            bool keeps[kVectorWidth];
-            dropoutKeepsVector(random, static_cast<uint32_t>(vectorOf(v)), a.key.threshold, keeps);
+            if (a.key.threshold != 0) {
+              bool keeps[kVectorWidth];
+              dropoutKeepsVector(random, static_cast<uint32_t>(vectorOf(v)), a.key.threshold, keeps);
 #pragma unroll
-            for (int i = 0; i < kVectorWidth; ++i) {
-              d[i] = keeps[i] ? d[i] * a.key.scale : 0.0f;
-              thirdSum[v * kVectorWidth + i] += d[i];
+              for (int i = 0; i < kVectorWidth; ++i) d[i] = keeps[i] ? d[i] * a.key.scale : 0.0f;
             }
-            if (a.dx) store(a.dx, place, pack<T>(d));
+            if constexpr (kAll) {
+#pragma unroll
+              for (int i = 0; i < kVectorWidth; ++i) lastSum[v * kVectorWidth + i] += d[i];
+            }
+            if (a.dx) store(a.dx, placeOf(a.dxVectors, v), pack<T>(d));
           }
         }
       }
@@ -305,7 +325,7 @@ __global__ __launch_bounds__(
             unpack(passed[v], d);
             unpack(waiting(stage, 2, v), s);
             unpack(shift[vectorOf(v)], g);
-            addMeans(d, s, g, innerMean, innerRstd, a.offset, thirdSum + v * kVectorWidth, total, projection);
+            addMeans(d, s, g, innerMean, innerRstd, a.offset, lastSum + v * kVectorWidth, total, projection);
           }
         }
       }
@@ -319,7 +339,7 @@ __global__ __launch_bounds__(
             unpack(waiting(stage, 2, v), s);
             unpack(shift[vectorOf(v)], g);
             throughNorm(d, s, g, innerMean, innerRstd, a.offset, total, projection);
-            store(a.dx, static_cast<int64_t>(row) * a.vectors + vectorOf(v), pack<T>(d));
+            store(a.dx, placeOf(a.dxVectors, v), pack<T>(d));
           }
         }
       }
@@ -332,7 +352,7 @@ __global__ __launch_bounds__(
   float* const meeting = reinterpret_cast<float*>(shared);  // [kBackwardWarps, kColumns]
   const int width = a.vectors * kVectorWidth;
 #pragma unroll
-  for (int target = 0; target < 3; ++target) {
+  for (int target = 0; target < kSums; ++target) {
     __syncthreads();
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -340,7 +360,7 @@ __global__ __launch_bounds__(
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int i = v * kVectorWidth + 4 * h;
-        const float* from = target == 0 ? scaleSum : target == 1 ? shiftSum : thirdSum;
+        const float* from = sums[target];
         to[h] = make_float4(from[i], from[i + 1], from[i + 2], from[i + 3]);
       }
     }
@@ -351,14 +371,14 @@ __global__ __launch_bounds__(
       float sum = 0;
 #pragma unroll
       for (int r = 0; r < kRows; ++r) sum += meeting[(r * G + stretch % G) * kColumns + local];
-      a.partials[(static_cast<int64_t>(blockIdx.x) * 3 + target) * width + column] = sum;
+      a.partials[(static_cast<int64_t>(blockIdx.x) * kSums + target) * width + column] = sum;
     }
   }
 }
 
-template <class T, int V, int G, Summed kSummed>
+template <class T, int V, int G, Summed kSummed, Gradients kGradients>
 cudaError_t launchNormBackward(const NormBackward<T>& a, int blocks, cudaStream_t stream) {
-  constexpr auto kernel = normBackwardKernel<T, V, G, kSummed>;
+  constexpr auto kernel = normBackwardKernel<T, V, G, kSummed, kGradients>;
   const size_t bytes =
       kBackwardWarps * kRingBytes<T, V, kSummed> + 2 * static_cast<size_t>(a.vectors) * sizeof(Vector<T>);
   if (cudaError_t error = allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes)) return error;
@@ -368,29 +388,30 @@ cudaError_t launchNormBackward(const NormBackward<T>& a, int blocks, cudaStream_
 
 // Fills in what all have in common, picks the kernel for the width and adds up the parameters'
 // gradients. a.tokens must not be 0.
-template <class T, Summed kSummed>
+template <class T, Summed kSummed, Gradients kGradients>
 cudaError_t normBackward(const GradcacheRows& rows, NormBackward<T> a, const SumTargets& targets,
                          cudaStream_t stream) {
   a.tokens = static_cast<int>(rows.tokens);
   a.vectors = static_cast<int>(rows.width / kVectorWidth);
   a.inverseWidth = 1.0f / static_cast<float>(rows.width);
-  const BackwardLayout layout = BackwardLayout::of(rows.width);
+  constexpr bool kOne = kGradients == Gradients::kScale;
+  const BackwardLayout layout = BackwardLayout::of(rows.width, kOne);
   const int blocks = layout.blocks(rows.tokens);
   if (blocks == 0) return cudaErrorNoDevice;
   const auto launch = [&] {
     switch (layout.warpsPerRow * 10 + layout.vectorsPerLane) {
       case 11:
-        return launchNormBackward<T, 1, 1, kSummed>(a, blocks, stream);
+        return launchNormBackward<T, 1, 1, kSummed, kGradients>(a, blocks, stream);
       case 12:
-        return launchNormBackward<T, 2, 1, kSummed>(a, blocks, stream);
+        return launchNormBackward<T, 2, 1, kSummed, kGradients>(a, blocks, stream);
       case 13:
-        return launchNormBackward<T, 3, 1, kSummed>(a, blocks, stream);
-      case 22:
-        return launchNormBackward<T, 2, 2, kSummed>(a, blocks, stream);
+        return launchNormBackward<T, 3, 1, kSummed, kGradients>(a, blocks, stream);
       case 23:
-        return launchNormBackward<T, 3, 2, kSummed>(a, blocks, stream);
+        return launchNormBackward<T, 3, 2, kSummed, kGradients>(a, blocks, stream);
+      case kOne ? 14:
+        22 : return launchNormBackward<T, kOne ? 4 : 2, kOne ? 1 : 2, kSummed, kGradients>(a, blocks, stream);
       default:
-        return launchNormBackward<T, 2, 4, kSummed>(a, blocks, stream);
+        return launchNormBackward<T, kOne ? 4 : 2, kOne ? 2 : 4, kSummed, kGradients>(a, blocks, stream);
     }
   };
   if (cudaError_t error = launch()) return error;

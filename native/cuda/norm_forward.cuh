@@ -176,12 +176,15 @@ __global__ __launch_bounds__(kForwardWarps * 32,
         if constexpr (Embedding) {
 #pragma unroll
           for (int i = 0; i < kVectorWidth; ++i) p[i] = __fadd_rn(__fadd_rn(p[i], q[i]), b[i]);
-        } else {
+        } else if (a.key.threshold != 0) {
           bool keeps[kVectorWidth];
           dropoutKeepsVector(random, static_cast<uint32_t>(vector), a.key.threshold, keeps);
 #pragma unroll
           for (int i = 0; i < kVectorWidth; ++i)
             p[i] = keeps[i] ? __fmaf_rn(__fadd_rn(p[i], b[i]), a.key.scale, q[i]) : q[i];
+        } else {
+#pragma unroll
+          for (int i = 0; i < kVectorWidth; ++i) p[i] = __fadd_rn(__fadd_rn(p[i], b[i]), q[i]);
         }
         // The statistics are those of the sum as it is saved, so that backward finds the same row.
         const Vector<T> packed = pack<T>(p);

@@ -37,16 +37,21 @@ int gradcache_sandwich_norm_forward(const GradcacheRows* rows, const GradcacheSa
 }
 
 int gradcache_sandwich_norm_backward(const GradcacheRows* rows, const GradcacheSandwichBackward* s,
-                                     void* dsum, void* dx, void* y, float* scaleGradient,
+                                     void* dsum, void* dx, int64_t dxStride, void* y, float* scaleGradient,
                                      float* innerScaleGradient, void* scratch) {
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
   if (cudaError_t error =
           checkAligned(s->dy, s->beside, s->sum, s->scale, s->innerSum, s->innerScale, dsum, dx, y, scratch))
     return error;
+  for (const int64_t stride : {s->besideStride, dxStride})
+    if (cudaError_t error = checkStride(stride, rows->width)) return error;
   if (rows->tokens == 0) return cudaSuccess;
   return withType(rows->type, [&](auto type) {
     using T = decltype(type);
     NormBackward<T> a{};
+    a.besideVectors = static_cast<int>(s->besideStride / kVectorWidth);
+    a.dsumVectors = static_cast<int>(rows->width / kVectorWidth);
+    a.dxVectors = static_cast<int>(dxStride / kVectorWidth);
     a.dy = static_cast<const T*>(s->dy);
     a.beside = static_cast<const T*>(s->beside);
     a.sum = static_cast<const T*>(s->sum);
@@ -61,7 +66,7 @@ int gradcache_sandwich_norm_backward(const GradcacheRows* rows, const GradcacheS
     a.offset = s->offset;
     a.inner = {static_cast<const T*>(s->innerSum), static_cast<const T*>(s->innerScale), s->innerMean,
                s->innerRstd};
-    return normBackward<T, Summed::kNormedBranch>(*rows, a, {{scaleGradient, nullptr, innerScaleGradient}, 3},
-                                                  static_cast<cudaStream_t>(rows->stream));
+    return normBackward<T, Summed::kNormedBranch, Gradients::kScales>(
+        *rows, a, {{scaleGradient, innerScaleGradient}, 2}, static_cast<cudaStream_t>(rows->stream));
   });
 }

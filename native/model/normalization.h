@@ -50,9 +50,9 @@ class Normalization {
   kernels::NormGradients backward(const at::Tensor& dy, const kernels::Norm& saved, const DropoutKey& key,
                                   const at::Tensor& biasGradient, const Pass& pass,
                                   const at::Tensor& dsum = {},
-                                  kernels::Output output = kernels::Output::kNone) const {
+                                  kernels::Output output = kernels::Output::kNone, int64_t room = 0) const {
     return kernels::normBackward(dy, dsum, saved, weights(pass), key, scaleGradient(pass),
-                                 shiftGradient(pass), biasGradient, output);
+                                 shiftGradient(pass), biasGradient, output, room);
   }
   kernels::NormTargets targets(const at::Tensor& biasGradient, const Pass& pass) const {
     return {scaleGradient(pass), shiftGradient(pass), biasGradient};

@@ -25,9 +25,17 @@ class Sequences(ctypes.Structure):
                 ('tokens', ctypes.c_int64), ('stream', ctypes.c_void_p)]
 
 
-P, S, FLOAT = ctypes.c_void_p, ctypes.POINTER(Sequences), ctypes.c_float
-library.gradcache_attention_forward.argtypes = [S, P, P, FLOAT, Key, P, P]
-library.gradcache_attention_backward.argtypes = [S, P, P, P, P, P, FLOAT, Key, P]
+class HeadRows(ctypes.Structure):
+    _fields_ = [('queries_keys', ctypes.c_void_p), ('stride', ctypes.c_int64), ('values', ctypes.c_void_p), ('value_stride', ctypes.c_int64)]
+
+    @staticmethod
+    def of(queries_keys, values):
+        return HeadRows(queries_keys.data_ptr(), queries_keys.stride(0), values.data_ptr(), values.stride(0))
+
+
+P, S, L, FLOAT = ctypes.c_void_p, ctypes.POINTER(Sequences), ctypes.c_int64, ctypes.c_float
+library.gradcache_attention_forward.argtypes = [S, ctypes.POINTER(HeadRows), P, FLOAT, Key, P, L, P]
+library.gradcache_attention_backward.argtypes = [S, P, ctypes.POINTER(HeadRows), P, L, P, P, FLOAT, Key, P, L]
 library.gradcache_attention_longest.argtypes = [ctypes.c_int32] * 3
 ALL = 2**31 - 1  # of the keys before or behind a query
 
@@ -63,15 +71,24 @@ class Packed:
         """Views [tokens, heads, size] of queries, keys and values."""
         return [part.view(self.tokens, -1, self.size) for part in qkv.split(self.parts, 1)]
 
-    def forward(self, qkv, bias, key):
-        out = torch.full((self.tokens, self.width), math.nan, device=DEVICE, dtype=BF16)
+    def rows(self, qkv, apart=0):
+        """Queries and keys, and values: of one tensor, or of two with so many columns between their rows."""
+        parts = qkv.split([self.width + self.key_width, self.key_width], 1)
+        return [torch.cat([part, torch.full_like(part[:, :apart], math.nan)], 1)[:, :part.size(1)] for part in parts] if apart else parts
+
+    def empty(self, columns, apart):
+        return torch.full((self.tokens, columns + apart), math.nan, device=DEVICE, dtype=BF16)[:, :columns]
+
+    def forward(self, qkv, bias, key, apart=0):
+        out, rows = self.empty(self.width, apart), self.rows(qkv, apart)
         normalizer = torch.full((self.heads, self.tokens), math.nan, device=DEVICE)
-        call('attention_forward', self.shape(), qkv, bias, self.scale, key, out, normalizer)
+        call('attention_forward', self.shape(), HeadRows.of(*rows), bias, self.scale, key, out, out.stride(0), normalizer)
         return out, normalizer
 
-    def backward(self, dout, qkv, out, normalizer, bias, key):
-        dqkv = torch.full_like(qkv, math.nan)
-        call('attention_backward', self.shape(), dout, qkv, out, normalizer, bias, self.scale, key, dqkv)
+    def backward(self, dout, qkv, out, normalizer, bias, key, apart=0):
+        dqkv, rows = self.empty(qkv.size(1), apart), self.rows(qkv, apart)
+        call('attention_backward', self.shape(), dout, HeadRows.of(*rows), out, out.stride(0), normalizer, bias, self.scale, key, dqkv,
+             dqkv.stride(0))
         return dqkv
 
 
@@ -116,8 +133,13 @@ def close(name, got, expected, limit, floor=0.0):
 
 
 def same(name, one, other):
-    if not torch.equal(one.view(torch.uint8), other.view(torch.uint8)):
+    if not torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8)):
         failures.append(f'{name}: the bits differ between two runs')
+
+
+def untouched(name, rows, apart):
+    if apart and not rows.as_strided((rows.size(0), apart), rows.stride(), rows.size(1)).isnan().all():
+        failures.append(f'{name}: wrote behind its rows')
 
 
 def check(lengths, heads, size, probability=0.0, with_bias=False, **form):
@@ -128,10 +150,14 @@ def check(lengths, heads, size, probability=0.0, with_bias=False, **form):
     key = make_key(probability, seed=random.getrandbits(40), site=5)
     out, normalizer = packed.forward(qkv, bias, key)
     dqkv = packed.backward(dout, qkv, out, normalizer, bias, key)
-    out2, normalizer2 = packed.forward(qkv, bias, key)
+    # Again with rows that lie apart.
+    out2, normalizer2 = packed.forward(qkv, bias, key, apart=16)
+    dqkv2 = packed.backward(dout, qkv, out2, normalizer, bias, key, apart=8)
     same(f'{name} out', out, out2)
     same(f'{name} normalizer', normalizer, normalizer2)
-    same(f'{name} dqkv', dqkv, packed.backward(dout, qkv, out, normalizer, bias, key))
+    same(f'{name} dqkv', dqkv, dqkv2)
+    untouched(f'{name} out', out2, 16)
+    untouched(f'{name} dqkv', dqkv2, 8)
     expected, expected_normalizer, expected_dqkv = reference(packed, qkv, dout, bias, key)
     got, want = dqkv.split(packed.parts, 1), expected_dqkv.split(packed.parts, 1)
     # With one key a sequence the gradients of queries and keys are zero, and what comes out is the rounding of `out`: it is
@@ -222,10 +248,10 @@ def time(name, lengths, heads, size, probability=0.0, **form):
     dqkv, out = torch.empty_like(data[0][0]), torch.empty_like(data[0][1])
     normalizer = torch.empty(heads, packed.tokens, device=DEVICE)
     saved = [packed.forward(qkv, bias, key) for qkv, _ in data]
-    shape = packed.shape()
-    ours = [milliseconds(lambda i: call('attention_forward', shape, data[i % 3][0], bias, packed.scale, key, out, normalizer)),
-            milliseconds(lambda i: call('attention_backward', shape, data[i % 3][1], data[i % 3][0], *saved[i % 3], bias,
-                                        packed.scale, key, dqkv))]
+    shape, in_rows = packed.shape(), [HeadRows.of(*packed.rows(qkv)) for qkv, _ in data]
+    ours = [milliseconds(lambda i: call('attention_forward', shape, in_rows[i % 3], bias, packed.scale, key, out, packed.width, normalizer)),
+            milliseconds(lambda i: call('attention_backward', shape, data[i % 3][1], in_rows[i % 3], saved[i % 3][0], packed.width,
+                                        saved[i % 3][1], bias, packed.scale, key, dqkv, dqkv.size(1)))]
     views = [packed.split(qkv) for qkv, _ in data]
     causal = packed.after == 0
     sequences = (packed.offsets, packed.offsets, packed.longest, packed.longest, probability, causal)

@@ -1,98 +1,21 @@
-"""Checks and times the CUDA kernels that work on rows: norms, embeddings, activations, column sums, rows of tables, pooling.
+"""Checks the CUDA kernels that work on rows: norms, embeddings, activations, column sums, rows of tables, pooling.
 
     python3 test/cuda/rows.py [--small] [--library build-cuda/libgradcache_cuda.so]
 
 Every function against a float64 reference on fresh random data: odd sizes, both types, dropout or none, gradients that
-accumulate, the same bits from a second run. Then the time of each at the shapes that encoders have. --small checks tiny
-shapes only, for compute-sanitizer."""
+accumulate, the same bits from a second run. --small checks tiny shapes only, for compute-sanitizer."""
 
-import ctypes
 import math
 import os
 import sys
 import threading
 
-from kernels import DEVICE, Key, arguments, call, factor_at, library, make_key  # first: it decides how torch allocates
+from kernels import DEVICE, Key, arguments, call, make_key  # first: it decides how torch allocates
+from row_functions import (BF16, EPSILON, F32, KINDS, POOLINGS, TYPE, Heads, Sandwich, SandwichBackward, factor, factors, normal,
+                           offsets_of, poison, rows, scratch)
 import torch
 import torch.nn.functional as F
 
-BF16, F32 = torch.bfloat16, torch.float32
-TYPE = {F32: 0, BF16: 1}
-KINDS = {'gelu': 0, 'gelu_tanh': 1, 'relu': 2, 'silu': 3}
-POOLINGS = {'mean': 0, 'cls': 1, 'max': 2, 'last': 3}
-EPSILON = 1e-12
-
-
-class Rows(ctypes.Structure):
-    _fields_ = [('type', ctypes.c_int), ('tokens', ctypes.c_int64), ('width', ctypes.c_int64), ('stream', ctypes.c_void_p)]
-
-
-class Heads(ctypes.Structure):
-    _fields_ = [('type', ctypes.c_int), ('tokens', ctypes.c_int64), ('queries', ctypes.c_int32), ('keys', ctypes.c_int32),
-                ('size', ctypes.c_int32), ('cosines', ctypes.c_void_p), ('sines', ctypes.c_void_p), ('positions', ctypes.c_void_p),
-                ('queryScale', ctypes.c_void_p), ('keyScale', ctypes.c_void_p), ('epsilon', ctypes.c_float), ('offset', ctypes.c_float),
-                ('stream', ctypes.c_void_p)]
-
-
-class SandwichBackward(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_void_p) for name in ('dy', 'beside', 'sum', 'mean', 'rstd', 'scale', 'innerSum', 'innerMean',
-                                                       'innerRstd', 'innerScale')),
-                ('rootSquare', ctypes.c_int), ('offset', ctypes.c_float)]
-
-
-class Sandwich(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_void_p) for name in ('x', 'bias', 'residual', 'innerScale', 'innerShift', 'scale', 'shift')),
-                ('rootSquare', ctypes.c_int), ('offset', ctypes.c_float), ('epsilon', ctypes.c_float)]
-
-
-# ---- the library ------------------------------------------------------------------------------------------------------
-P, R, I, L, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_int64, ctypes.c_float
-SIGNATURES = {
-    'dropout': [R, P, P, Key, P],
-    'norm_forward': [R, P, P, P, P, P, I, FLOAT, FLOAT, Key, P, L, P, P, P],
-    'sandwich_norm_forward': [R, ctypes.POINTER(Sandwich), Key, P, L, P, P, P, P, P, P],
-    'sandwich_norm_backward': [R, ctypes.POINTER(SandwichBackward), P, P, P, P, P, P],
-    'norm_backward': [R, P, P, P, P, P, P, P, I, FLOAT, Key, P, P, P, P, P, P, P],
-    'embedding_forward': [R, P, P, P, P, P, P, P, FLOAT, Key, P, P, P, P],
-    'embedding_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P],
-    'add_rows': [R, P, P, P, P, P],
-    'activation_forward': [R, I, P, P, P],
-    'activation_backward': [R, I, P, P, P, P, P, P, P],
-    'column_sum': [R, P, P, P],
-    'gate_forward': [R, I, I, P, P, P, L],
-    'gate_backward': [R, I, I, P, P, P, P, L, P, P, P],
-    'heads_forward': [ctypes.POINTER(Heads), P, P],
-    'heads_backward': [ctypes.POINTER(Heads), P, P, P, P, P],
-    'pool_forward': [R, P, I, I, P, P, P, P],
-    'pool_backward': [R, P, I, I, P, P, P, P, P],
-}
-for name, types in SIGNATURES.items():
-    function = getattr(library, f'gradcache_{name}')
-    function.argtypes, function.restype = types, I
-for name in ('norm_backward', 'add_rows', 'activation_backward', 'gate_backward', 'heads_backward', 'column_sum'):
-    function = getattr(library, f'gradcache_{name}_scratch')
-    function.argtypes, function.restype = [ctypes.POINTER(Heads) if name == 'heads_backward' else R], ctypes.c_size_t
-
-
-def rows(type, tokens, width):
-    return Rows(TYPE[type], tokens, width, torch.cuda.current_stream().cuda_stream)
-
-
-def scratch(name, shape):
-    size = getattr(library, f'gradcache_{name}_scratch')(shape)
-    return torch.full((max(size // 4, 1),), math.nan, device=DEVICE)  # poisoned: it needs no initialisation
-
-
-def factor(key, tokens, width):
-    """float64 [tokens, width]: 0 or the key's scale."""
-    return factors(key, torch.arange(tokens, device=DEVICE), width)
-
-
-def factors(key, numbers, width):
-    return factor_at(key, numbers.unsqueeze(1), torch.arange(width, device=DEVICE))
-
-
-# ---- checks ---------------------------------------------------------------------------------------------------------------
 failures = []
 worst = {}
 
@@ -118,14 +41,6 @@ def rounding(type):
 GRADIENT = 5e-6  # of float32 sums over tokens, against float64
 
 
-def normal(*shape, type=F32, std=1.0, mean=0.0):
-    return (torch.randn(*shape, device=DEVICE) * std + mean).to(type)
-
-
-def poison(*shape, type=F32):
-    return torch.full(shape, math.nan, device=DEVICE, dtype=type)
-
-
 def roomy(tokens, width, room, type):
     """Poisoned rows with so many columns behind each, which a kernel must leave as they are."""
     return poison(tokens, width + room, type=type).narrow(1, 0, width)
@@ -140,19 +55,20 @@ def normalize(sum, scale, shift):
     return F.layer_norm(sum, (sum.size(1),), scale.double(), shift.double(), EPSILON)
 
 
-def check_norm(tokens, width, type, probability, with_bias=True, with_residual=True, root=False, offset=0.0, with_beside=False, room=0):
+def check_norm(tokens, width, type, probability, with_bias=True, with_residual=True, root=False, offset=0.0, with_beside=False, room=0,
+               with_shift=True):
     """With `root` the norm by the root of the mean square, which has no shift here and no mean."""
     where = f'{tokens}x{width} {str(type)[6:]} p={probability}{" root" if root else ""}'
     shape, key = rows(type, tokens, width), make_key(probability, seed=tokens * 7 + width)
     x, residual = normal(tokens, width, type=type), normal(tokens, width, type=type, std=2.0, mean=0.3)
     bias, scale, shift = normal(width, type=type), normal(width, type=type, mean=1.0, std=0.2), normal(width, type=type)
     kept = factor(key, tokens, width)
-    shift = None if root else shift
-    beside = normal(tokens, width, type=type) if with_beside else None
+    shift = shift if with_shift and not root else None
+    beside = normal(tokens, width + room, type=type).narrow(1, 0, width) if with_beside else None
 
     def reference_of(wide):
         if not root:
-            return F.layer_norm(wide, (width,), scale.double() + offset, shift.double(), EPSILON)
+            return F.layer_norm(wide, (width,), scale.double() + offset, shift.double() if with_shift else None, EPSILON)
         return wide * (wide.square().mean(1, keepdim=True) + EPSILON).rsqrt() * (scale.double() + offset)
 
     def forward(save):
@@ -182,12 +98,16 @@ def check_norm(tokens, width, type, probability, with_bias=True, with_residual=T
     before = [normal(width) for _ in range(3)]
 
     def backward(with_dx=True, with_y=True, with_bias_gradient=True, shared=False):
-        dsum = poison(tokens, width, type=type)
-        dx = dsum if shared else poison(tokens, width, type=type) if with_dx else None
+        dsum = roomy(tokens, width, room, type)
+        dx = dsum if shared else roomy(tokens, width, room, type) if with_dx else None
         y = poison(tokens, width, type=type) if with_y else None
         gradients = [g.clone() for g in before]
-        call('norm_backward', shape, dy, beside, sum, mean, rstd, scale, shift, int(root), offset, key, dsum, dx, y, gradients[0],
-             None if root else gradients[1], gradients[2] if with_bias_gradient else None, scratch('norm_backward', shape))
+        call('norm_backward', shape, dy, beside, width + room, sum, mean, rstd, scale, shift, int(root), offset, key, dsum, width + room,
+             dx, width + room, y, gradients[0], gradients[1] if shift is not None else None,
+             gradients[2] if with_bias_gradient else None, scratch('norm_backward', shape))
+        for each in (dsum, dx):
+            if each is not None:
+                check_room(f'norm_backward {where}', each, room)
         return dsum, dx, y, *gradients
 
     result = backward()
@@ -199,15 +119,22 @@ def check_norm(tokens, width, type, probability, with_bias=True, with_residual=T
     close(f'norm_backward dsum {where}', result[0], wide.grad, rounding(type))
     close(f'norm_backward dx {where}', result[1], dx, rounding(type))
     same(f'norm_backward y {where}', result[2], y)
-    expected = [before[0] + (dy.double() * n).sum(0), before[1] + (0 if root else dy.double().sum(0)), before[2] + dx.sum(0)]
+    expected = [before[0] + (dy.double() * n).sum(0), before[1] + (0 if shift is None else dy.double().sum(0)), before[2] + dx.sum(0)]
     for name, got, reference in zip(('scale', 'shift', 'bias'), result[3:], expected):
         close(f'norm_backward {name} {where}', got, reference, GRADIENT)
     for index, again in enumerate(backward()):
         same(f'norm_backward twice {index} {where}', again, result[index])
-    without = backward(with_y=False, with_bias_gradient=False, with_dx=probability > 0)
-    for index in (0, 3, 4):
+    without = backward(with_y=False, with_dx=probability > 0)
+    for index in (0, 3, 4, 5):
         same(f'norm_backward without y {index} {where}', without[index], result[index])
-    same(f'norm_backward without bias {where}', without[5], before[2])
+    alone = backward(with_bias_gradient=False)  # without a shift, the scale's is the only gradient: a kernel of its own
+    close(f'norm_backward alone dsum {where}', alone[0], wide.grad, rounding(type))
+    close(f'norm_backward alone dx {where}', alone[1], dx, rounding(type))
+    close(f'norm_backward alone scale {where}', alone[3], expected[0], GRADIENT)
+    same(f'norm_backward alone y {where}', alone[2], y)
+    same(f'norm_backward without bias {where}', alone[5], before[2])
+    for index, again in enumerate(backward(with_bias_gradient=False)):
+        same(f'norm_backward alone twice {index} {where}', again, alone[index])
     if probability == 0:
         same(f'norm_backward dx in dsum {where}', backward(shared=True)[0], result[0])
 
@@ -246,31 +173,43 @@ def check_sandwich(tokens, width, type, probability, root, with_bias, room=0):
     for index, got in enumerate(sandwich(False)[:2]):
         same(f'sandwich_norm {index} without saving {where}', got, two[index])
     if root and probability == 0:
-        check_sandwich_backward(where, shape, two, one, scales, offset, type)
+        check_sandwich_backward(where, shape, two, one, scales, offset, type, room)
 
 
-def check_sandwich_backward(where, shape, outer, inner, scales, offset, type):
-    """The bits of two backward passes; `outer` and `inner` are what norms gave: y, sum, mean, rstd."""
+def check_sandwich_backward(where, shape, outer, inner, scales, offset, type, room):
+    """Against two backward passes; `outer` and `inner` are what norms gave: y, sum, mean, rstd."""
     tokens, width = shape.tokens, shape.width
-    dy, beside, before = normal(tokens, width, type=type), normal(tokens, width, type=type), normal(2, width)
+    dy, before = normal(tokens, width, type=type), normal(2, width)
+    beside = normal(tokens, width + room, type=type).narrow(1, 0, width)
     expected, none = before.clone(), make_key(0.0, seed=0)
 
     def backward(dy, beside, norm, index, y):
         dsum = poison(tokens, width, type=type)
-        call('norm_backward', shape, dy, beside, norm[1], None, norm[3], scales[index], None, 1, offset, none, dsum, None, y,
-             expected[index], None, None, scratch('norm_backward', shape))
+        call('norm_backward', shape, dy, beside, width + room, norm[1], None, norm[3], scales[index], None, 1, offset, none, dsum, width,
+             None, width, y, expected[index], None, None, scratch('norm_backward', shape))
         return dsum
 
     again = poison(tokens, width, type=type)
     dsum = backward(dy, beside, outer, 1, again)
     dx = backward(dsum, None, inner, 0, None)
-    got, gradients = [poison(tokens, width, type=type) for _ in range(3)], before.clone()
     pointers = [v.data_ptr() if v is not None else None for v in (
         dy, beside, outer[1], None, outer[3], scales[1], inner[1], None, inner[3], scales[0])]
-    call('sandwich_norm_backward', shape, SandwichBackward(*pointers, 1, offset), *got, gradients[1], gradients[0],
-         scratch('norm_backward', shape))
-    for name, one, other in zip(('dsum', 'dx', 'y', 'scales'), (*got, gradients), (dsum, dx, again, expected)):
-        same(f'sandwich_norm_backward {name} {where}', one, other)
+    sandwich = SandwichBackward(*pointers[:2], width + room, *pointers[2:], 1, offset)
+
+    def fused():
+        dsum, dx, y, gradients = poison(tokens, width, type=type), roomy(tokens, width, room, type), poison(tokens, width, type=type), before.clone()
+        call('sandwich_norm_backward', shape, sandwich, dsum, dx, width + room, y, gradients[1], gradients[0], scratch('norm_backward', shape))
+        check_room(f'sandwich_norm_backward {where}', dx, room)
+        return dsum, dx, y, gradients
+
+    got = fused()
+    # A row's sums have another order where its vectors are dealt to more warps.
+    for name, one, other, limit in zip(('dsum', 'dx', 'scales'), (got[0], got[1], got[3]), (dsum, dx, expected),
+                                       (rounding(type), rounding(type), 1e-3 if type is BF16 else GRADIENT)):
+        close(f'sandwich_norm_backward {name} {where}', one, other, limit)
+    same(f'sandwich_norm_backward y {where}', got[2], again)
+    for index, twice in enumerate(fused()):
+        same(f'sandwich_norm_backward twice {index} {where}', twice, got[index])
 
 
 def check_embedding(tokens, width, type, probability, with_type=True):
@@ -381,30 +320,32 @@ def check_heads(tokens, queries, keys, size, type, norms, turned, offset=0.0):
             part = torch.cat([one * c - two * s, two * c + one * s], -1)
         return part
 
-    parts = x.view(tokens, -1, size)
-    expected = torch.cat([prepared(parts[:, :queries], wide[0]), prepared(parts[:, queries:queries + keys], wide[1]),
-                          parts[:, queries + keys:]], 1).reshape(tokens, -1)
-    out = poison(*qkv.shape, type=type)
-    call('heads_forward', heads, qkv, out)
+    parts, turned_columns, columns = x.view(tokens, -1, size), (queries + keys) * size, qkv.size(1)
+    expected = torch.cat([prepared(parts[:, :queries], wide[0]), prepared(parts[:, queries:queries + keys], wide[1])], 1).reshape(tokens, -1)
+    out = roomy(tokens, turned_columns, 16, type)
+    call('heads_forward', heads, qkv, columns, out, out.stride(0))
     close(f'heads_forward {where}', out, expected.detach(), 2.5e-3 if type is BF16 else 2e-6)
-    if not norms:
-        inplace = qkv.clone()
-        call('heads_forward', heads, inplace, inplace)
-        same(f'heads_forward in place {where}', inplace, out)
-    d, before = normal(*qkv.shape, type=type), [normal(size) for _ in range(2)]
+    check_room(f'heads_forward {where}', out, 16)
+    inplace = qkv.clone()
+    call('heads_forward', heads, inplace, columns, inplace, columns)
+    same(f'heads_forward in place {where}', inplace[:, :turned_columns], out)
+    same(f'heads_forward values in place {where}', inplace[:, turned_columns:], qkv[:, turned_columns:])
+    d, before = normal(tokens, turned_columns, type=type), [normal(size) for _ in range(2)]
 
-    def backward():
-        gradient, sums = d.clone(), [each.clone() for each in before]
-        call('heads_backward', heads, qkv if norms else None, gradient, *sums, scratch('heads_backward', heads))
+    def backward(room):
+        gradient, sums = roomy(tokens, turned_columns, room, type), [each.clone() for each in before]
+        gradient.copy_(d)
+        call('heads_backward', heads, qkv if norms else None, columns, gradient, gradient.stride(0), *sums, scratch('heads_backward', heads))
+        check_room(f'heads_backward {where}', gradient, room)
         return gradient, *sums
 
-    result = backward()
+    result = backward(0)
     expected.backward(d.double())
-    close(f'heads_backward dqkv {where}', result[0], x.grad, 4e-3 if type is BF16 else 3e-6)
+    close(f'heads_backward dqkv {where}', result[0], x.grad[:, :turned_columns], 4e-3 if type is BF16 else 3e-6)
     if norms:
         for index in range(2):
             close(f'heads_backward scale {index} {where}', result[1 + index], before[index] + wide[index].grad, GRADIENT)
-    for index, again in enumerate(backward()):
+    for index, again in enumerate(backward(24)):
         same(f'heads_backward twice {index} {where}', again, result[index])
 
 
@@ -499,10 +440,6 @@ def index_sets(tokens):
     return {'words': words, 'places': place % 33, 'one': torch.full_like(place, 7), 'distinct': place.flip(0), 'pairs': place // 2}
 
 
-def offsets_of(lengths):
-    return torch.tensor([0, *lengths], device=DEVICE).cumsum(0).int()
-
-
 def pooled(x, offsets, kind):
     """One row for each sequence of x, and of maxima the first tokens that they are from."""
     begin, end = offsets[:-1].long(), offsets[1:].long()
@@ -583,8 +520,8 @@ def check_threads():
         try:
             with torch.cuda.stream(streams[k]):
                 shape, (dsum, gradients) = rows(F32, tokens, width), outputs[k]
-                call('norm_backward', shape, dy, None, sum, mean, rstd, scale, scale, 0, 0.0, Key(0, 0, 0, 1.0), dsum, None, None, *gradients.unbind(0),
-                     scratch('norm_backward', shape))
+                call('norm_backward', shape, dy, None, width, sum, mean, rstd, scale, scale, 0, 0.0, Key(0, 0, 0, 1.0), dsum, width, None, width,
+                     None, *gradients.unbind(0), scratch('norm_backward', shape))
                 streams[k].synchronize()
         except Exception as error:  # shown by the main thread
             errors.append(error)
@@ -636,7 +573,8 @@ def check():
     check_norm(37, 768, BF16, 0.0, with_bias=False, with_residual=False)
     for type in (F32, BF16):
         for width in (128, 640, 1024, 2048):
-            check_norm(37, width, type, 0.0, with_bias=False, root=True, with_beside=True)
+            check_norm(37, width, type, 0.0, with_bias=False, root=True, with_beside=True, room=8)
+            check_norm(37, width, type, 0.0, with_bias=False, with_shift=False)
         check_norm(37, 1024, type, 0.1, root=True, offset=1.0)
         check_norm(37, 768, type, 0.1, with_beside=True, room=24)
         for tokens, width in [(1, 768), (37, 136)] if small else [(1, 768), (1001, 768), (37, 136), (301, 384), (65, 1024), (9, 1536), (77, 2048)]:
@@ -693,132 +631,9 @@ def check():
     print(f'{len(failures)} failures')
 
 
-# ---- times ------------------------------------------------------------------------------------------------------------------
-CEILING = 4.17e12  # bytes a second, read and written, that a copy reaches on an H200
-
-
-def measure(run, sets, repetitions=24):
-    """Median milliseconds of run(k), k turning through the sets of buffers."""
-    for k in range(3):
-        run(k % sets)
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * repetitions)]
-    torch.cuda._sleep(4_000_000)  # the host gets ahead, so that no launch is waited for
-    for k in range(repetitions):
-        events[2 * k].record()
-        run(k % sets)
-        events[2 * k + 1].record()
-    torch.cuda.synchronize()
-    times = sorted(events[2 * k].elapsed_time(events[2 * k + 1]) for k in range(repetitions))
-    return times[repetitions // 2]
-
-
-def report(name, bytes, milliseconds):
-    floor = bytes / CEILING * 1e3
-    print(f'{name:52s} {bytes / 1e6:7.1f} MB  floor {floor:.4f}  measured {milliseconds:.4f} ms  {bytes / milliseconds / 1e9:5.2f} TB/s  '
-          f'{milliseconds / floor:.2f}x')
-
-
-def natural_lengths(tokens):
-    """Lengths of sequences as natural_places has them, which add up to `tokens`."""
-    places = natural_places(tokens, torch.Generator().manual_seed(1))
-    starts = (places == 0).nonzero().flatten().tolist()
-    return [end - begin for begin, end in zip(starts, [*starts[1:], tokens])]
-
-
-def natural_places(tokens, generator):
-    """Places of tokens in sequences of lognormal lengths, median 70, at most 256."""
-    places = []
-    while len(places) < tokens:
-        places += range(min(256, max(2, int(math.exp(math.log(70) + 0.7 * torch.randn((), generator=generator).item())))))
-    return torch.tensor(places[:tokens], device=DEVICE)
-
-
-def time_model(name, tokens, width, intermediate):
-    sets, key = 3, make_key(0.1, 3)
-    shape, wide = rows(BF16, tokens, width), rows(BF16, tokens, intermediate)
-    matrices = lambda columns: [normal(tokens, columns, type=BF16) for _ in range(sets)]
-    a, b, c, d, e = (matrices(width) for _ in range(5))
-    mean, rstd = normal(tokens), normal(tokens).abs()
-    bias, scale, shift = (normal(width, type=BF16) for _ in range(3))
-    gradient = torch.zeros(3, width, device=DEVICE)
-    g = gradient.unbind(0)
-    one, label = tokens * width * 2, f'{name} T={tokens}'
-    workspace = scratch('norm_backward', shape)
-    forward = lambda save: lambda k: call('norm_forward', shape, a[k], bias, b[k], scale, shift, 0, 0.0, EPSILON, key, c[k], width,
-                                          *((d[k], mean, rstd) if save else (None, None, None)))
-    report(f'{label} norm forward, saving', 4 * one, measure(forward(True), sets))
-    report(f'{label} norm forward', 3 * one, measure(forward(False), sets))
-    report(f'{label} norm backward: dsum, dx, y', 5 * one, measure(
-        lambda k: call('norm_backward', shape, a[k], None, b[k], mean, rstd, scale, shift, 0, 0.0, key, c[k], d[k], e[k], *g, workspace), sets))
-    report(f'{label} norm backward: dsum, dx', 4 * one, measure(
-        lambda k: call('norm_backward', shape, a[k], None, b[k], mean, rstd, scale, shift, 0, 0.0, key, c[k], d[k], None, *g, workspace), sets))
-
-    generator = torch.Generator().manual_seed(1)
-    place = torch.arange(tokens, device=DEVICE)
-    words, positions = normal(30522, width, type=BF16), normal(512, width, type=BF16)
-    # Words about as frequent as in text (Zipf), with the two tokens that frame every sequence.
-    ids = (30522 ** torch.rand(tokens, generator=generator, dtype=torch.float64)).long().clamp_(0, 30521).to(DEVICE)
-    for s, places in (('S=32', place % 32), ('S=128', place % 128), ('natural', natural_places(tokens, generator))):
-        ids[places == 0] = 101
-        table_bytes = (ids.unique().numel() + places.unique().numel()) * width * 2
-        report(f'{label} embedding forward, saving, {s}', 2 * one + table_bytes, measure(
-            lambda k: call('embedding_forward', shape, words, ids, positions, places, bias, scale, shift, EPSILON, key, c[k], d[k], mean, rstd), sets))
-        for what, indices, count in (('words', ids, 30522), ('places', places, 512)):
-            sorted, order = torch.sort(indices, stable=True)
-            table, partial = torch.zeros(count, width, device=DEVICE), scratch('add_rows', shape)
-            report(f'{label} add rows, {what}, {s}', one + indices.unique().numel() * width * 8, measure(
-                lambda k: call('add_rows', shape, a[k], sorted, order, table, partial), sets))
-    report(f'{label} embedding backward', 3 * one, measure(
-        lambda k: call('embedding_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], *g, workspace), sets))
-    for s, lengths in (('S=16', [16] * (tokens // 16)), ('S=128', [128] * (tokens // 128)), ('S=512', [512] * (tokens // 512)),
-                       ('natural', natural_lengths(tokens))):
-        n, offsets = len(lengths), offsets_of(lengths)
-        y, dy, norms, argmax = normal(n, width), normal(n, width), normal(n).abs(), torch.zeros(n, width, device=DEVICE, dtype=torch.int32)
-        for kind in ('mean', 'max', 'cls'):
-            read, maxima = (n * width * 2 if kind == 'cls' else one), argmax if kind == 'max' else None
-            row = n * width * (8 if kind == 'max' else 4)
-            report(f'{label} pool forward, {kind}, {s}', read + row, measure(
-                lambda k: call('pool_forward', shape, offsets, n, POOLINGS[kind], a[k], y, norms, maxima), sets))
-            report(f'{label} pool backward, {kind}, {s}', one + row + n * width * 4, measure(
-                lambda k: call('pool_backward', shape, offsets, n, POOLINGS[kind], dy, y, norms, maxima, c[k]), sets))
-    del a, b, c, d, e
-
-    for columns in (16, 128):
-        numbers, x = torch.arange(tokens * 12, device=DEVICE), normal(tokens * 12, columns)
-        many = rows(F32, tokens * 12, columns)
-        report(f'{label} dropout of 12 heads, S={columns}, float32', tokens * 12 * (columns * 8 + 8), measure(
-            lambda k: call('dropout', many, x, numbers, key, x), sets))
-
-    for columns in (width, 3 * width, intermediate):
-        x, into = matrices(columns), torch.zeros(columns, device=DEVICE)
-        columns_shape = rows(BF16, tokens, columns)
-        partial = scratch('column_sum', columns_shape)
-        report(f'{label} column sum of {columns}', tokens * columns * 2, measure(lambda k: call('column_sum', columns_shape, x[k], into, partial), sets))
-    x, y, dx, out = (matrices(intermediate) for _ in range(4))
-    bias, into, partial = normal(intermediate, type=BF16), torch.zeros(intermediate, device=DEVICE), scratch('activation_backward', wide)
-    for kind in ('gelu', 'gelu_tanh'):
-        report(f'{label} {kind} forward', 2 * tokens * intermediate * 2, measure(
-            lambda k: call('activation_forward', wide, KINDS[kind], x[k], bias, y[k]), sets))
-        report(f'{label} {kind} backward: dx, y', 4 * tokens * intermediate * 2, measure(
-            lambda k: call('activation_backward', wide, KINDS[kind], y[k], x[k], bias, dx[k], out[k], into, partial), sets))
-
-
-def time_all():
-    print(torch.cuda.get_device_name(), f'floors at {CEILING / 1e12:.2f} TB/s')
-    source = [normal(1 << 27) for _ in range(2)]
-    target = torch.empty_like(source[0])
-    report('copy', 2 * source[0].numel() * 4, measure(lambda k: target.copy_(source[k]), 2))
-    del source, target
-    time_model('BERT-base', 32768, 768, 3072)
-    time_model('MiniLM', 32768, 384, 1536)
-    time_model('BERT-base', 65536, 768, 3072)
-
-
-torch.manual_seed(int.from_bytes(os.urandom(4), 'little'))
-print('seed', torch.initial_seed())
-check()
-if not arguments.small and not failures:
-    with torch.no_grad():
-        time_all()
-if failures:
-    sys.exit('\n'.join(failures))
+if __name__ == '__main__':
+    torch.manual_seed(int.from_bytes(os.urandom(4), 'little'))
+    print('seed', torch.initial_seed())
+    check()
+    if failures:
+        sys.exit('\n'.join(failures))

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/dropout_key.h"
+#include "kernels/head_rows.h"
 #include "kernels/sequences.h"
 
 namespace gradcache::kernels {
@@ -40,14 +41,17 @@ struct Attention {
                                              // backward computes it again
   at::Tensor randomState{}, randomUnused{};  // of flash attention's dropout
 };
-// qkv [T, form.columns()]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or
-// undefined is added to the scores at key position - query position + longest - 1; not beside a soft cap.
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
-                    const at::Tensor& distanceBias, const DropoutKey& key);
-// Returns dL/dqkv; adds to the gradient of distanceBias if defined.
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+// `distanceBias` [heads, 2 * longest - 1] or undefined is added to the scores at key position - query
+// position
+// + longest - 1; not beside a soft cap. `room` is for so many columns behind `out` (kernels/room.h), which
+// the library's kernel for CUDA leaves.
+Attention attention(const HeadRows& rows, const Sequences& sequences, const AttentionForm& form,
+                    const at::Tensor& distanceBias, const DropoutKey& key, int64_t room = 0);
+// Returns dL/dqkv [T, form.columns()], with `room` behind it as above; adds to the gradient of distanceBias
+// if defined.
+at::Tensor attentionBackward(const at::Tensor& dout, const HeadRows& rows, const Attention& saved,
                              const Sequences& sequences, const AttentionForm& form,
                              const at::Tensor& distanceBias, const DropoutKey& key,
-                             const at::Tensor& distanceBiasGradient);
+                             const at::Tensor& distanceBiasGradient, int64_t room = 0);
 
 }  // namespace gradcache::kernels

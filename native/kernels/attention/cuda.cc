@@ -8,6 +8,7 @@
 #include "core/seeded_generators.h"
 #include "kernels/attention/versions.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/room.h"
 
 namespace gradcache::kernels::cuda {
 
@@ -40,7 +41,7 @@ bool takesKernel(const Sequences& sequences, const AttentionForm& form, const at
   return sequences.longest <= longest && form.keysSeen(sequences.longest) <= mostKeys(form);
 }
 
-GradcacheSequences describe(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form) {
+GradcacheSequences describe(const at::Tensor& rows, const Sequences& sequences, const AttentionForm& form) {
   // Beyond the longest sequence there is nothing to see.
   const auto window = static_cast<int32_t>(std::min(form.window, sequences.longest));
   return {sequences.deviceOffsets.const_data_ptr<int32_t>(),
@@ -51,18 +52,24 @@ GradcacheSequences describe(const at::Tensor& qkv, const Sequences& sequences, c
           static_cast<int32_t>(form.size),
           window,
           form.causal ? 0 : window,
-          qkv.size(0),
-          currentStream(qkv.device())};
+          rows.size(0),
+          currentStream(rows.device())};
+}
+
+GradcacheHeadRows describe(const HeadRows& rows) {
+  return {rows.queriesKeys.const_data_ptr(), rows.queriesKeys.stride(0), rows.values.const_data_ptr(),
+          rows.values.stride(0)};
 }
 
 struct Parts {
   at::Tensor queries, keys, values;  // [T, heads, size], views
 };
 
-Parts partsOf(const at::Tensor& qkv, const AttentionForm& form) {
-  const at::Tensor heads = qkv.view({qkv.size(0), -1, form.size});
-  return {heads.narrow(1, 0, form.heads), heads.narrow(1, form.heads, form.keyHeads),
-          heads.narrow(1, form.heads + form.keyHeads, form.keyHeads)};
+Parts partsOf(const HeadRows& rows, const AttentionForm& form) {
+  const auto heads = [&](const at::Tensor& part) { return part.unflatten(1, {-1, form.size}); };
+  const at::Tensor queriesKeys = heads(rows.queriesKeys);
+  return {queriesKeys.narrow(1, 0, form.heads), queriesKeys.narrow(1, form.heads, form.keyHeads),
+          heads(rows.values)};
 }
 
 // How many keys on either side flash attention shows to a query; nothing: all.
@@ -78,32 +85,36 @@ uint64_t seedOf(const DropoutKey& key) { return (static_cast<uint64_t>(key.secon
 
 }  // namespace
 
-bool takesAttention(const at::Tensor& qkv, const AttentionForm& form, const at::Tensor& distanceBias) {
-  if (!takesRows(qkv) || qkv.scalar_type() != at::kBFloat16 || form.softCap != 0) return false;
+bool takesAttention(const HeadRows& rows, const AttentionForm& form, const at::Tensor& distanceBias) {
+  const at::Tensor& values = rows.values;
+  if (!takesRows(values) || values.scalar_type() != at::kBFloat16 || form.softCap != 0) return false;
   // Flash attention takes other forms and sizes, but no bias.
   const bool flash = form.size % 8 == 0 && form.size <= 256 && !distanceBias.defined();
   const bool seesAll = !form.causal && form.window == AttentionForm::kUnlimited;
   return flash || longestOfKernel(form, seesAll, true) > 0;
 }
 
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
-                    const at::Tensor& distanceBias, const DropoutKey& key) {
+Attention attention(const HeadRows& rows, const Sequences& sequences, const AttentionForm& form,
+                    const at::Tensor& distanceBias, const DropoutKey& key, int64_t room) {
   Attention result;
+  const at::Tensor& values = rows.values;
+  const int64_t tokens = values.size(0);
   if (takesKernel(sequences, form, distanceBias, key)) {
-    result.out = at::empty({qkv.size(0), form.heads * form.size}, qkv.options());
-    result.normalizer = at::empty({form.heads, qkv.size(0)}, qkv.options().dtype(at::kFloat));
-    const GradcacheSequences described = describe(qkv, sequences, form);
-    check(library().attentionForward(&described, qkv.const_data_ptr(), input(distanceBias),
-                                     static_cast<float>(form.scale), key, result.out.mutable_data_ptr(),
+    result.out = emptyRows(tokens, form.heads * form.size, room, values.options());
+    result.normalizer = at::empty({form.heads, tokens}, values.options().dtype(at::kFloat));
+    const GradcacheSequences described = describe(values, sequences, form);
+    const GradcacheHeadRows in = describe(rows);
+    check(library().attentionForward(&described, &in, input(distanceBias), static_cast<float>(form.scale),
+                                     key, result.out.mutable_data_ptr(), result.out.stride(0),
                                      result.normalizer.mutable_data_ptr<float>()),
           "attention");
     return result;
   }
-  const Parts parts = partsOf(qkv, form);
+  const Parts parts = partsOf(rows, form);
   // Flash attention only draws from the device's default generator.
   std::optional<SeededGenerators> seeded;
   if (key.active()) {
-    const std::vector<at::Generator> drawnFrom{at::globalContext().defaultGenerator(qkv.device())};
+    const std::vector<at::Generator> drawnFrom{at::globalContext().defaultGenerator(values.device())};
     seeded.emplace(drawnFrom, seedOf(key));
   }
   auto [out, normalizer, state, unused, mask] = at::_flash_attention_forward(
@@ -111,35 +122,37 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, const Att
       sequences.longest, sequences.longest, probability(key), form.causal, /*return_debug_mask=*/false,
       form.scale, reach(sequences, form, false), reach(sequences, form, true));
   if (seeded) seeded->restore();
-  result.out = out.reshape({qkv.size(0), form.heads * form.size});
+  result.out = out.reshape({tokens, form.heads * form.size});
   result.normalizer = normalizer;
   result.randomState = state;
   result.randomUnused = unused;
   return result;
 }
 
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+at::Tensor attentionBackward(const at::Tensor& dout, const HeadRows& rows, const Attention& saved,
                              const Sequences& sequences, const AttentionForm& form,
-                             const at::Tensor& distanceBias, const DropoutKey& key) {
+                             const at::Tensor& distanceBias, const DropoutKey& key, int64_t room) {
   at::Tensor gradient = dout.contiguous();
+  const at::Tensor& values = rows.values;
   if (takesKernel(sequences, form, distanceBias, key)) {
-    at::Tensor dqkv = at::empty_like(qkv);
-    const GradcacheSequences described = describe(qkv, sequences, form);
-    check(library().attentionBackward(&described, gradient.const_data_ptr(), qkv.const_data_ptr(),
-                                      saved.out.const_data_ptr(), saved.normalizer.const_data_ptr<float>(),
+    at::Tensor dqkv = emptyRows(values.size(0), form.columns(), room, values.options());
+    const GradcacheSequences described = describe(values, sequences, form);
+    const GradcacheHeadRows in = describe(rows);
+    check(library().attentionBackward(&described, gradient.const_data_ptr(), &in, saved.out.const_data_ptr(),
+                                      saved.out.stride(0), saved.normalizer.const_data_ptr<float>(),
                                       input(distanceBias), static_cast<float>(form.scale), key,
-                                      dqkv.mutable_data_ptr()),
+                                      dqkv.mutable_data_ptr(), dqkv.stride(0)),
           "attention backward");
     return dqkv;
   }
-  const Parts parts = partsOf(qkv, form);
+  const Parts parts = partsOf(rows, form);
   auto [dq, dk, dv] = at::_flash_attention_backward(
       gradient.view({-1, form.heads, form.size}), parts.queries, parts.keys, parts.values,
       saved.out.view({-1, form.heads, form.size}), saved.normalizer, sequences.deviceOffsets,
       sequences.deviceOffsets, sequences.longest, sequences.longest, probability(key), form.causal,
       saved.randomState, saved.randomUnused, form.scale, reach(sequences, form, false),
       reach(sequences, form, true));
-  return at::cat({dq, dk, dv}, 1).view({qkv.size(0), qkv.size(1)});
+  return at::cat({dq, dk, dv}, 1).view({values.size(0), form.columns()});
 }
 
 }  // namespace gradcache::kernels::cuda

@@ -63,13 +63,17 @@ AttentionArguments attentionArguments(const Tensor& qkv, at::IntArrayRef offsets
   return {rows, bias, form, packed, dropout.key()};
 }
 
+HeadRows rowsOf(const Tensor& qkv, const AttentionForm& form) {
+  return HeadRows::in(qkv, form.keyHeads * form.size);
+}
+
 Tensor attentionPlain(const Tensor& qkv, at::IntArrayRef offsets, int64_t heads,
                       const OptionalTensor& distanceBias, double p, int64_t seed, int64_t site,
                       std::optional<int64_t> keyHeads, std::optional<double> scale, bool causal,
                       std::optional<int64_t> window, double softCap, at::OptionalIntArrayRef keys) {
   const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site},
                                                   {keyHeads, scale, causal, window, softCap, keys});
-  return attention(a.qkv, a.packed.sequences(), a.form, a.distanceBias, a.key).out;
+  return attention(rowsOf(a.qkv, a.form), a.packed.sequences(), a.form, a.distanceBias, a.key).out;
 }
 
 struct AttentionFunction : Function<AttentionFunction> {
@@ -81,7 +85,7 @@ struct AttentionFunction : Function<AttentionFunction> {
     const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site},
                                                     {keyHeads, scale, causal, window, softCap, keys});
     const Sequences sequences = a.packed.sequences();
-    Attention result = attention(a.qkv, sequences, a.form, a.distanceBias, a.key);
+    Attention result = attention(rowsOf(a.qkv, a.form), sequences, a.form, a.distanceBias, a.key);
     keep(context, {p, seed, site});
     context->saved_data["heads"] = heads;
     context->saved_data["keyHeads"] = a.form.keyHeads;
@@ -110,9 +114,9 @@ struct AttentionFunction : Function<AttentionFunction> {
     const Tensor dbias = distances ? gradientOf(bias.sizes(), dout) : Tensor();
     const Tensor narrowBias =
         bias.defined() ? parameterArgument("distance_bias", bias, qkv, bias.sizes()) : Tensor();
-    Tensor dqkv = attentionBackward(dout, qkv, {saved[1], saved[2], saved[3], saved[4]}, packed.sequences(),
-                                    given.form(qkv.size(1), data["heads"].toInt()), narrowBias,
-                                    keptKey(context), dbias);
+    const AttentionForm form = given.form(qkv.size(1), data["heads"].toInt());
+    Tensor dqkv = attentionBackward(dout, rowsOf(qkv, form), {saved[1], saved[2], saved[3], saved[4]},
+                                    packed.sequences(), form, narrowBias, keptKey(context), dbias);
     return {dqkv, {}, {}, distances ? dbias.to(bias.scalar_type()) : Tensor(), {}, {}, {}, {}, {}, {},
             {},   {}, {}};
   }

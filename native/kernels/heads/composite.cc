@@ -49,8 +49,8 @@ std::array<Normed, 2> normedHeads(const HeadLayout& layout, const HeadNorms& nor
 
 }  // namespace
 
-at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
-                         const Rotation& rotation) {
+HeadRows preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
+                       const Rotation& rotation) {
   const at::Tensor rows = norms.any() ? qkv.clone() : qkv;
   const at::Tensor heads = headsOf(rows, layout);
   if (norms.any()) {
@@ -61,7 +61,7 @@ at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const 
     }
   }
   if (rotation.any()) turn(heads.narrow(1, 0, layout.queries + layout.keys), rotation, 1);
-  return rows;
+  return HeadRows::in(rows, layout.valueColumns());
 }
 
 at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& qkv, const HeadLayout& layout,

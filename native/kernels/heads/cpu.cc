@@ -147,10 +147,11 @@ at::Tensor backward(const at::Tensor& dprepared, const at::Tensor& qkv, const He
 
 }  // namespace
 
-at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
-                         const Rotation& rotation) {
-  return qkv.scalar_type() == at::kFloat ? forward<float>(qkv, layout, norms, rotation)
-                                         : forward<double>(qkv, layout, norms, rotation);
+HeadRows preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
+                       const Rotation& rotation) {
+  const at::Tensor rows = qkv.scalar_type() == at::kFloat ? forward<float>(qkv, layout, norms, rotation)
+                                                          : forward<double>(qkv, layout, norms, rotation);
+  return HeadRows::in(rows, layout.valueColumns());
 }
 
 at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& qkv, const HeadLayout& layout,

@@ -31,12 +31,25 @@ bool takesHeads(const at::Tensor& rows, const HeadLayout& layout, const Rotation
   return takesRows(rows) && known && (!rotation.any() || rotation.cosines.size(1) == size / 2);
 }
 
-at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
-                         const Rotation& rotation) {
-  const at::Tensor rows = norms.any() ? at::empty_like(qkv) : qkv;
+HeadRows preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
+                       const Rotation& rotation) {
+  HeadRows result = HeadRows::in(qkv, layout.valueColumns());
+  const at::Tensor before = result.queriesKeys;
+  if (norms.any()) {
+    if (qkv.scalar_type() == at::kBFloat16) {
+      result.queriesKeys = at::empty(before.sizes(), qkv.options());
+    } else {
+      // Attention in float32 is composed of operators that take all in one tensor.
+      const at::Tensor values = result.values;
+      result = HeadRows::in(at::empty_like(qkv), layout.valueColumns());
+      result.values.copy_(values);
+    }
+  }
   const GradcacheHeads heads = describe(qkv, layout, norms, rotation);
-  check(library().headsForward(&heads, input(qkv), output(rows)), "heads");
-  return rows;
+  check(library().headsForward(&heads, input(before), before.stride(0), output(result.queriesKeys),
+                               result.queriesKeys.stride(0)),
+        "heads");
+  return result;
 }
 
 at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& qkv, const HeadLayout& layout,
@@ -44,9 +57,10 @@ at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& 
                                  const at::Tensor& queryGradient, const at::Tensor& keyGradient) {
   const GradcacheHeads heads = describe(dprepared, layout, norms, rotation);
   at::Tensor work = scratch(library().headsBackwardScratch(&heads), dprepared);
-  check(library().headsBackward(&heads, norms.any() ? input(qkv) : nullptr, output(dprepared),
-                                floats(queryGradient), floats(keyGradient), output(work)),
-        "heads backward");
+  check(
+      library().headsBackward(&heads, norms.any() ? input(qkv) : nullptr, qkv.size(1), output(dprepared),
+                              dprepared.stride(0), floats(queryGradient), floats(keyGradient), output(work)),
+      "heads backward");
   return dprepared;
 }
 

@@ -5,9 +5,9 @@
 
 namespace gradcache::kernels {
 
-at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
-                         const Rotation& rotation) {
-  if (!norms.any() && !rotation.any()) return qkv;
+HeadRows preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
+                       const Rotation& rotation) {
+  if (!norms.any() && !rotation.any()) return HeadRows::in(qkv, layout.valueColumns());
   if (cuda::takesHeads(qkv, layout, rotation)) return cuda::preparedHeads(qkv, layout, norms, rotation);
   return cpu::takes(qkv) ? cpu::preparedHeads(qkv, layout, norms, rotation)
                          : composite::preparedHeads(qkv, layout, norms, rotation);

@@ -4,11 +4,15 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/head_rows.h"
+
 namespace gradcache::kernels {
 
 // Rows of queries, keys and values: values have as many heads as keys.
 struct HeadLayout {
   int64_t queries, keys, size;  // heads, and features of each
+
+  int64_t valueColumns() const { return keys * size; }
 };
 
 // Divides each head by the root of its mean square, and scales it by `query` or `key`, plus `offset`.
@@ -27,11 +31,13 @@ struct Rotation {
   bool any() const { return cosines.defined(); }
 };
 
-// From qkv [T, (queries + 2 * keys) * size], contiguous. Without norms, qkv is written over.
-at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
-                         const Rotation& rotation);
-// dL/dqkv from the gradient of the prepared rows, written over it. `qkv` is what the forward was given; only
-// norms need it. Adds to the gradients of the norms' scales, [size] in the wide type, where they are defined.
+// From qkv [T, (queries + 2 * keys) * size], contiguous. Without norms, qkv is written over. The result may
+// share its values.
+HeadRows preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
+                       const Rotation& rotation);
+// dL/dqkv from the gradient of the prepared rows, which may lie apart, written over it. `qkv` is what the
+// forward was given; only norms need it. Adds to the gradients of the norms' scales, [size] in the wide type,
+// where they are defined.
 at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& qkv, const HeadLayout& layout,
                                  const HeadNorms& norms, const Rotation& rotation,
                                  const at::Tensor& queryGradient, const at::Tensor& keyGradient);

@@ -34,7 +34,8 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output) {
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output,
+                           int64_t /*room*/) {
   const bool layer = weights.kind == NormKind::kLayer;
   const at::ScalarType type = statisticsType(dy);
   const at::Tensor rstd = saved.rstd.to(type).view({-1, 1});

@@ -229,7 +229,8 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output) {
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output,
+                           int64_t /*room*/) {
   at::Tensor rows = dy.contiguous();
   return dy.scalar_type() == at::kFloat ? backward<float>(rows, dsum, saved, weights, key, scaleGradient,
                                                           shiftGradient, biasGradient, output)

@@ -6,7 +6,16 @@ namespace gradcache::kernels::cuda {
 
 namespace {
 constexpr int64_t kWidestNorm = 2048;
+
+at::Tensor emptyLike(const at::Tensor& rows, int64_t room) {
+  return emptyRows(rows.size(0), rows.size(1), room, rows.options());
 }
+
+// From one row to the next; those of `like` where there are none.
+int64_t strideOf(const at::Tensor& rows, const at::Tensor& like) {
+  return rows.defined() ? rows.stride(0) : like.size(1);
+}
+}  // namespace
 
 bool takesNorms(const at::Tensor& rows) { return takesRows(rows) && rows.size(-1) <= kWidestNorm; }
 
@@ -76,14 +85,15 @@ SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at:
 SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& dsum,
                                        const SandwichNorm& saved, const NormWeights& inner,
                                        const NormWeights& outer, const DropoutKey&,
-                                       const NormTargets& innerTargets, const NormTargets& outerTargets) {
+                                       const NormTargets& innerTargets, const NormTargets& outerTargets,
+                                       int64_t room) {
   const at::Tensor gradient = dy.contiguous();
-  const at::Tensor beside = dsum.defined() ? dsum.contiguous() : dsum;
-  SandwichGradients result{at::empty_like(gradient), at::empty_like(gradient), at::empty_like(gradient)};
+  SandwichGradients result{at::empty_like(gradient), emptyLike(gradient, room), at::empty_like(gradient)};
   const GradcacheRows rows = describe(gradient);
   const at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
   const GradcacheSandwichBackward sandwich{input(gradient),
-                                           input(beside),
+                                           input(dsum),
+                                           strideOf(dsum, gradient),
                                            input(saved.outer.sum),
                                            floats(saved.outer.mean),
                                            floats(saved.outer.rstd),
@@ -95,7 +105,7 @@ SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& d
                                            outer.kind == NormKind::kRootSquare,
                                            static_cast<float>(outer.offset)};
   check(library().sandwichNormBackward(&rows, &sandwich, output(result.sum), output(result.inner),
-                                       output(result.y), floats(outerTargets.scale),
+                                       result.inner.stride(0), output(result.y), floats(outerTargets.scale),
                                        floats(innerTargets.scale), output(work)),
         "sandwich norm backward");
   return result;
@@ -103,19 +113,21 @@ SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& d
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output again) {
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output again,
+                           int64_t room) {
   at::Tensor gradient = dy.contiguous();
   NormGradients result;
-  result.sum = at::empty_like(gradient);
-  result.x = key.active() ? at::empty_like(gradient) : result.sum;
+  result.x = emptyLike(gradient, room);
+  result.sum = key.active() ? at::empty_like(gradient) : result.x;
   if (again == Output::kAgain) result.y = at::empty_like(gradient);
   const GradcacheRows rows = describe(gradient);
   at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
-  check(library().normBackward(&rows, input(gradient), input(dsum), input(saved.sum), floats(saved.mean),
-                               floats(saved.rstd), input(weights.scale), input(weights.shift),
-                               weights.kind == NormKind::kRootSquare, static_cast<float>(weights.offset), key,
-                               output(result.sum), output(result.x), output(result.y), floats(scaleGradient),
-                               floats(shiftGradient), floats(biasGradient), output(work)),
+  check(library().normBackward(
+            &rows, input(gradient), input(dsum), strideOf(dsum, gradient), input(saved.sum),
+            floats(saved.mean), floats(saved.rstd), input(weights.scale), input(weights.shift),
+            weights.kind == NormKind::kRootSquare, static_cast<float>(weights.offset), key,
+            output(result.sum), result.sum.stride(0), output(result.x), result.x.stride(0), output(result.y),
+            floats(scaleGradient), floats(shiftGradient), floats(biasGradient), output(work)),
         "norm backward");
   return result;
 }

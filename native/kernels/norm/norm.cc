@@ -23,11 +23,12 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
 
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output) {
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output,
+                           int64_t room) {
   const auto version = cuda::takesNorms(dy) ? cuda::normBackward
                        : cpu::takes(dy)     ? cpu::normBackward
                                             : composite::normBackward;
-  return version(dy, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient, output);
+  return version(dy, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient, output, room);
 }
 
 SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
@@ -44,15 +45,16 @@ SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at:
 SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& dsum,
                                        const SandwichNorm& saved, const NormWeights& inner,
                                        const NormWeights& outer, const DropoutKey& key,
-                                       const NormTargets& innerTargets, const NormTargets& outerTargets) {
+                                       const NormTargets& innerTargets, const NormTargets& outerTargets,
+                                       int64_t room) {
   const bool scalesAlone =
       !inner.shift.defined() && !outer.shift.defined() && !innerTargets.bias.defined() && !key.active();
   if (scalesAlone && alike(inner, outer) && cuda::takesNorms(dy))
-    return cuda::sandwichNormBackward(dy, dsum, saved, inner, outer, key, innerTargets, outerTargets);
+    return cuda::sandwichNormBackward(dy, dsum, saved, inner, outer, key, innerTargets, outerTargets, room);
   NormGradients ofOuter = normBackward(dy, dsum, saved.outer, outer, key, outerTargets.scale,
                                        outerTargets.shift, {}, Output::kAgain);
   const NormGradients ofInner = normBackward(ofOuter.x, {}, saved.inner, inner, {}, innerTargets.scale,
-                                             innerTargets.shift, innerTargets.bias, Output::kNone);
+                                             innerTargets.shift, innerTargets.bias, Output::kNone, room);
   return {std::move(ofOuter.sum), ofInner.x, std::move(ofOuter.y)};
 }
 

@@ -49,10 +49,12 @@ struct NormGradients {
 // Whether a backward gives the forward's output again.
 enum class Output { kAgain, kNone };
 // `dsum` [T, H], or undefined, is what reaches the sum beside the norm. Adds to the gradients of scale and
-// (where defined) shift and bias.
+// (where defined) shift and bias. `room` is for so many columns behind the result's x, which the CUDA version
+// leaves.
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
-                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output);
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output,
+                           int64_t room = 0);
 
 // Parameters of a norm and the bias in front of it, whose gradients a backward adds to; undefined: none.
 struct NormTargets {
@@ -63,10 +65,11 @@ struct SandwichGradients {
   at::Tensor inner;  // dL/dx
   at::Tensor y;      // the outer norm's output, computed again
 };
-// `dsum` as above. `innerTargets.bias` is that of the sandwich.
+// `dsum` and `room`, behind the result's inner, as above. `innerTargets.bias` is that of the sandwich.
 SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& dsum,
                                        const SandwichNorm& saved, const NormWeights& inner,
                                        const NormWeights& outer, const DropoutKey& key,
-                                       const NormTargets& innerTargets, const NormTargets& outerTargets);
+                                       const NormTargets& innerTargets, const NormTargets& outerTargets,
+                                       int64_t room = 0);
 
 }  // namespace gradcache::kernels
