@@ -147,7 +147,6 @@ export class VectorWriter {
 
   async #put({ rows, vectors }: Block, dimension: number): Promise<void> {
     const { format, type } = this.#settings;
-    this.#requireRepresentable(vectors, rows);
     const stored = quantized(vectors, dimension, type, this.#ranges);
     const bytes = bytesOf(format, rows, stored);
     const isThere = this.#rows < this.done;
@@ -210,28 +209,24 @@ export class VectorWriter {
     return 0;
   }
 
+  /** Of what is no number, or beyond those of float16, nothing would be left. */
   #requireNumbers(vectors: Float32Array, rows: readonly TextRow[]): void {
-    const place = vectors.findIndex((value) => !Number.isFinite(value));
+    const end = this.#settings.type === 'float16' ? INFINITE_HALF : Infinity;
+    const place = firstBeyond(vectors, end);
     if (place < 0) return;
-    const row = Math.floor(place / (vectors.length / rows.length));
-    throw new GradCacheError(
-      'NON_FINITE',
-      `${rows[row]!.place}: the vector of the text ${show(rows[row]!.text)} holds ${vectors[place]}: ` +
-        'the model gives no number for it.',
-    );
+    const value = vectors[place]!;
+    const row = rows[Math.floor(place / (vectors.length / rows.length))]!;
+    const holds = `${row.place}: the vector of the text ${show(row.text)} holds ${value}`;
+    if (Number.isFinite(value))
+      throw new GradCacheError('INPUT', `${holds}, and float16 goes up to 65504. Use --vector-type float32.`);
+    throw new GradCacheError('NON_FINITE', `${holds}: the model gives no number for it.`);
   }
+}
 
-  /** Of a number beyond those of float16 nothing would be left. */
-  #requireRepresentable(vectors: Float32Array, rows: readonly TextRow[]): void {
-    if (this.#settings.type !== 'float16') return;
-    const place = vectors.findIndex((value) => Math.abs(value) >= INFINITE_HALF);
-    if (place < 0) return;
-    const row = Math.floor(place / (vectors.length / rows.length));
-    throw new GradCacheError(
-      'INPUT',
-      `${rows[row]!.place}: the vector of the text ${show(rows[row]!.text)} holds ${vectors[place]}, and float16 goes up to 65504. Use --vector-type float32.`,
-    );
-  }
+/** Where the first number lies that is not nearer to 0 than `end`; -1: nowhere. */
+function firstBeyond(numbers: Float32Array, end: number): number {
+  for (let place = 0; place < numbers.length; place++) if (!(Math.abs(numbers[place]!) < end)) return place;
+  return -1;
 }
 
 function requireStreamable({ path, format, resume }: WriterSettings, parts: readonly Part[]): void {
