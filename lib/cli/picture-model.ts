@@ -16,7 +16,7 @@ import { ImageEncoder } from '../images/image-encoder.js';
 import { ImageTextModel } from '../images/image-text-model.js';
 import { ImageTextPair, imageModelIn } from '../images/image-text-pair.js';
 import { hasBothTowers, isOfPicturesAlone } from '../images/picture-folder.js';
-import type { TowerOptions } from '../images/tower-weights.js';
+import { TOWER_PRECISIONS, type TowerOptions } from '../images/tower-weights.js';
 import { show } from '../options/option-values.js';
 import { chooseDevice } from '../tensor/memory.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -199,7 +199,7 @@ class Captions {
 }
 
 /** @throws UsageError for a precision that towers of pictures and captions do not compute in */
-const precisionOf = (args: Arguments) => args.oneOf('precision', ['float32', 'float64']) ?? 'float32';
+const precisionOf = (args: Arguments) => args.oneOf('precision', TOWER_PRECISIONS) ?? 'float32';
 
 function towerOf(
   model: { readonly dimension: number; dispose(): void },

@@ -56,7 +56,7 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
     if (own !== OWN)
       throw new GradCacheError('INPUT', 'ImageTextModel.load() makes an encoder of captions, not new');
     super({
-      forward: (ids, { training } = { training: true }) => tower.forward(ids, weights.of, training),
+      forward: (ids, { training } = { training: true }) => weights.encode(ids, training),
       parameters: () => weights.parameters,
     });
     this.dimension = tower.dimension;
@@ -145,7 +145,7 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
     return encodeInChunks(captions, chunks, async (some) => {
       const ids = await this.tokenize(some);
       try {
-        return tidy(() => noGrad(() => this.#tower.forward(ids, this.#weights.of, false)));
+        return tidy(() => noGrad(() => this.#weights.encode(ids, false)));
       } finally {
         ids.dispose();
       }

@@ -1,5 +1,6 @@
 import { countIn, numberIn, type Config } from '../architectures/config-values.js';
 import { call } from '../tensor/operators.js';
+import { inType } from '../tensor/in-type.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { towerConfig } from './tower-config.js';
 import {
@@ -64,8 +65,9 @@ export function captionTower(
     chunk: rowsAtOnce(tower, positions),
     forward: (ids: Tensor, weights: Weights, training: boolean): Tensor => {
       const [n, length] = ids.shape as [number, number];
-      const words = call('aten::embedding', weights('embeddings.token_embedding.weight'), ids);
-      const x = words.add(weights('embeddings.position_embedding.weight').narrow(0, 0, length));
+      const words = call('aten::embedding', weights.kept('embeddings.token_embedding.weight'), ids);
+      const places = weights('embeddings.position_embedding.weight').narrow(0, 0, length);
+      const x = inType(words, places.dtype).add(places);
       const rows = throughLayers(x, weights, tower, { names: CLIP_LAYERS, training, causal: clip });
       const place = clip
         ? endsOf(ids, end)

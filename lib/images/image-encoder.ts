@@ -13,6 +13,7 @@ import {
 import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { noGrad } from '../tensor/autograd.js';
+import { inType } from '../tensor/in-type.js';
 import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
@@ -29,7 +30,7 @@ import {
 } from './picture-folder.js';
 import { prepared, readPreprocessing, usualPreprocessing, type Preprocessing } from './preprocessing.js';
 import { checkTowerOptions } from './tower-options.js';
-import { randomWeights, TowerWeights, type TowerOptions } from './tower-weights.js';
+import { randomWeights, TowerWeights, type TowerOptions, type TowerPrecision } from './tower-weights.js';
 import { patchesIn } from './tower-config.js';
 import { visionTower, type VisionTower } from './vision-tower.js';
 
@@ -66,7 +67,7 @@ const OWN = Symbol('ImageEncoder');
 /**
  * An encoder of pictures: ViT, or the tower of pictures of CLIP or SigLIP, from a folder of transformers. It is a tower of a
  * step beside any other, such as a `TextEncoder` of the same dimension, or the captions' tower of its own model
- * ({@link ImageTextModel}). It is made of libtorch's operators, in float32 or float64. JPEG, PNG, WebP and other pictures are
+ * ({@link ImageTextModel}). It is made of libtorch's operators, in float32, bfloat16 or float64. JPEG, PNG, WebP and other pictures are
  * decoded by the package `sharp`, which is to be installed beside gradcache.
  *
  * ```ts
@@ -86,10 +87,9 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     readonly sequences: number;
   };
   readonly #folder: PictureFolder;
-  readonly #tower: VisionTower;
   readonly #weights: TowerWeights;
   readonly #preprocessing: Preprocessing;
-  readonly #precision: 'float32' | 'float64';
+  readonly #precision: TowerPrecision;
 
   private constructor(
     own: symbol,
@@ -97,19 +97,18 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     tower: VisionTower,
     weights: TowerWeights,
     preprocessing: Preprocessing,
-    precision: 'float32' | 'float64',
+    precision: TowerPrecision,
   ) {
     if (own !== OWN) throw new GradCacheError('INPUT', 'ImageEncoder.load() makes an encoder, not new');
     super({
       forward: (pixels, { training } = { training: true }) =>
-        tower.forward(scaled(pixels, preprocessing, precision, tower.side), weights.of, training),
+        weights.encode(scaled(pixels, preprocessing, precision, tower.side), training),
       parameters: () => weights.parameters,
     });
     this.dimension = tower.dimension;
     this.side = tower.side;
     this.automaticChunk = tower.chunk;
     this.#folder = folder;
-    this.#tower = tower;
     this.#weights = weights;
     this.#preprocessing = preprocessing;
     this.#precision = precision;
@@ -263,7 +262,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     return encodeInChunks(paths, chunks, async (some) => {
       const { pixels } = await this.read(some);
       try {
-        return tidy(() => noGrad(() => this.#tower.forward(this.prepared(pixels), this.#weights.of, false)));
+        return tidy(() => noGrad(() => this.#weights.encode(this.prepared(pixels), false)));
       } finally {
         pixels.dispose();
       }
@@ -323,7 +322,7 @@ function prefixOf({ tensors, kind }: PictureFolder): string {
 function scaled(
   pixels: Tensor,
   { factor, mean, deviation }: Preprocessing,
-  dtype: 'float32' | 'float64',
+  precision: TowerPrecision,
   side: number,
 ): Tensor {
   const [, colours, height, width] = pixels.shape;
@@ -332,7 +331,9 @@ function scaled(
       'SHAPE',
       `pictures have shape [${pixels.shape.join()}], expected [n, 3, ${side}, ${side}]`,
     );
+  const dtype = precision === 'float64' ? precision : 'float32';
   const colour = (values: readonly number[]) =>
     Tensor.from(values, { dtype, device: pixels.device }).reshape([1, 3, 1, 1]);
-  return pixels.to({ dtype }).mul(factor).sub(colour(mean)).div(colour(deviation));
+  const numbers = pixels.to({ dtype }).mul(factor).sub(colour(mean)).div(colour(deviation));
+  return inType(numbers, precision);
 }

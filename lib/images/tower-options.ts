@@ -1,7 +1,7 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber, requireOneOf } from '../options/option-values.js';
 import { requireDevice } from '../tensor/tensor-data.js';
-import type { TowerOptions } from './tower-weights.js';
+import { TOWER_PRECISIONS, type TowerOptions } from './tower-weights.js';
 
 /**
  * @param more names of further options, which the caller checks
@@ -11,6 +11,6 @@ export function checkTowerOptions(what: string, options: TowerOptions, more: rea
   checkKnown(what, options, ['device', 'precision', 'dropout', ...more]);
   const { device, precision, dropout } = options;
   if (device !== undefined) requireDevice('device', device);
-  if (precision !== undefined) requireOneOf('precision', precision, ['float32', 'float64']);
+  if (precision !== undefined) requireOneOf('precision', precision, TOWER_PRECISIONS);
   if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, to: 0.99999 });
 }

@@ -3,7 +3,12 @@ import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** The weights of a tower by their names, without the prefix of the tower. */
-export type Weights = (name: string) => Tensor;
+export interface Weights {
+  /** In the type that the tower computes in. */
+  (name: string): Tensor;
+  /** In the type that they are kept in: a table whose rows are looked up gathers its gradient in it. */
+  readonly kept: (name: string) => Tensor;
+}
 /** Shapes of weights by name. */
 export type Shapes = Map<string, readonly number[]>;
 

@@ -3,6 +3,7 @@ import { isJsonObject } from '../files/strict-json.js';
 import type { FilledDataSet } from './data-sets.js';
 import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { TOKEN_SIMILARITIES } from '../options/similarity.js';
+import { TOWER_PRECISIONS } from '../images/tower-weights.js';
 import { placeOf, setsOf, type HeldOutSettings } from './held-out-sets.js';
 
 /** Settings of models of texts. */
@@ -28,6 +29,7 @@ interface Asked {
   readonly loss: FilledLossConfig;
   readonly precision: string;
   readonly embeddingGradients: 'dense' | 'rows';
+  readonly masterWeights: string;
   readonly chunk: unknown;
   readonly datasets: readonly Pick<FilledDataSet, 'prompts'>[] | undefined;
   readonly evaluation: HeldOutSettings | undefined;
@@ -41,7 +43,7 @@ interface Asked {
  */
 export function requireSuitedToPictures(
   fields: Fields,
-  { loss, precision, embeddingGradients, chunk, datasets = [], evaluation }: Asked,
+  { loss, precision, embeddingGradients, masterWeights, chunk, datasets = [], evaluation }: Asked,
   columns: readonly string[] | undefined,
 ): void {
   const images = fields.raw('images');
@@ -65,8 +67,9 @@ export function requireSuitedToPictures(
       loss.kind,
       'a loss of one representation for each picture and caption, such as "infonce" or "siglip",',
     );
-  if (precision !== 'float32' && precision !== 'float64')
-    throw refuse(fields.at('precision'), precision, '"float32" or "float64", for pictures,');
+  if (!TOWER_PRECISIONS.some((known) => known === precision))
+    throw refuse(fields.at('precision'), precision, '"float32", "bfloat16" or "float64", for pictures,');
+  if (masterWeights !== 'device') throw ofTexts(fields.at('masterWeights'));
   if (typeof chunk === 'object' && chunk !== null && 'tokens' in chunk)
     throw new SettingError(
       fields.at('chunk'),

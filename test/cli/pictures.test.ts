@@ -67,7 +67,7 @@ test('evaluate and embed take pictures, whose paths begin in the folder of their
     [['--images', 'photo'], /it has no "photo"; .*of pictures: images, --images/],
     [['--dimensions', '4'], /--dimensions is for retrieval of texts/],
     [['--max-length', '4'], /--max-length is for models of texts alone/],
-    [['--precision', 'bfloat16'], /--precision is bfloat16/],
+    [['--precision', 'tf32'], /--precision is tf32/],
   ] as const)
     await assert.rejects(runCommand(evaluateCommand, withFlags(measuring.slice(0, -1), ...flags)), {
       message: refusal,

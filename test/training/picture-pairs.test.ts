@@ -190,7 +190,7 @@ test('models and settings that do not go together are refused, each by its name'
       /config\.model is of model_type "vit", a model of pictures alone: name it as imageModel \(--image-model\)/,
     ],
     [{ lora: { rank: 2 } }, /lora is for models of texts/],
-    [{ precision: 'bfloat16' }, /precision is "bfloat16"/],
+    [{ precision: 'tf32' }, /precision is "tf32"; "float32", "bfloat16" or "float64", for pictures/],
     [{ images: 'photo' }, /it has no "photo"/],
   ];
   for (const [more, message] of wrong)

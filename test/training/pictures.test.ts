@@ -51,35 +51,40 @@ async function pictureRun(
 const ofType = <Type extends TrainEvent['type']>(events: readonly TrainEvent[], type: Type) =>
   events.filter((event): event is Extract<TrainEvent, { type: Type }> => event.type === type);
 
-test('CLIP learns from files and captions, with its own temperature, and finds them again', async (t) => {
-  const { config } = await pictureRun(t);
-  const data = await writeRows(
-    join(shared, 'colours.jsonl'),
-    rows.filter((_, place) => place % 4 === 0),
-  );
-  const { events, steps } = await record({
-    ...config,
-    ...{ data, batch: 6, epochs: 30 },
-    evaluation: { data, before: true, loss: true, task: 'retrieval' },
+for (const precision of ['float32', 'bfloat16'] as const)
+  test(`CLIP learns from files and captions in ${precision}, with its own temperature, and finds them again`, async (t) => {
+    const { config } = await pictureRun(t);
+    const data = await writeRows(
+      join(shared, 'colours.jsonl'),
+      rows.filter((_, place) => place % 4 === 0),
+    );
+    const { events, steps } = await record({
+      ...config,
+      ...{ data, batch: 6, epochs: 30, precision },
+      evaluation: { data, before: true, loss: true, task: 'retrieval' },
+    });
+    assert.ok(steps.at(-1)!.loss < steps[0]!.loss / 2, `${steps[0]!.loss} to ${steps.at(-1)!.loss}`);
+    assert.ok(Math.abs(steps[0]!.temperature! - 0.07) < 0.01, 'that of the model, after an update');
+    // [CLS] a red bar left [SEP], and pictures have no tokens
+    assert.ok(steps[0]!.tokens >= 6 * 5 && steps[0]!.tokens <= 6 * 8, String(steps[0]!.tokens));
+    const [first, last] = ofType(events, 'evaluation').map(({ scores }) => scores);
+    for (const score of ['image-to-text/recall@1', 'text-to-image/recall@1'])
+      assert.ok(
+        last![score]! >= 0.8 && first![score]! <= 0.5,
+        `${score}: ${first![score]} to ${last![score]}`,
+      );
+    assert.ok(last!['loss']! < first!['loss']!);
+    const [start] = ofType(events, 'start');
+    assert.equal(start!.precision, precision);
+    const { images, loss, columns } = start!.settings as unknown as TrainConfig;
+    assert.deepEqual([images, columns], ['image', ['image', 'caption']]);
+    assert.deepEqual(
+      [loss!.kind, (loss as { learned: boolean }).learned, (loss as { symmetric: boolean }).symmetric],
+      ['infonce', true, true],
+    );
+    using model = await ImageTextModel.load(join(config.output, 'model'));
+    assert.ok(Math.abs(model.temperature - steps.at(-1)!.temperature!) < 1e-6);
   });
-  assert.ok(steps.at(-1)!.loss < steps[0]!.loss / 2, `${steps[0]!.loss} to ${steps.at(-1)!.loss}`);
-  assert.ok(Math.abs(steps[0]!.temperature! - 0.07) < 0.01, 'that of the model, after an update');
-  // [CLS] a red bar left [SEP], and pictures have no tokens
-  assert.ok(steps[0]!.tokens >= 6 * 5 && steps[0]!.tokens <= 6 * 8, String(steps[0]!.tokens));
-  const [first, last] = ofType(events, 'evaluation').map(({ scores }) => scores);
-  for (const score of ['image-to-text/recall@1', 'text-to-image/recall@1'])
-    assert.ok(last![score]! >= 0.8 && first![score]! <= 0.5, `${score}: ${first![score]} to ${last![score]}`);
-  assert.ok(last!['loss']! < first!['loss']!);
-  const [start] = ofType(events, 'start');
-  const { images, loss, columns } = start!.settings as unknown as TrainConfig;
-  assert.deepEqual([images, columns], ['image', ['image', 'caption']]);
-  assert.deepEqual(
-    [loss!.kind, (loss as { learned: boolean }).learned, (loss as { symmetric: boolean }).symmetric],
-    ['infonce', true, true],
-  );
-  using model = await ImageTextModel.load(join(config.output, 'model'));
-  assert.ok(Math.abs(model.temperature - steps.at(-1)!.temperature!) < 1e-6);
-});
 
 test('SigLIP trains by its own loss, from the scale and bias of its folder', async (t) => {
   const { config } = await pictureRun(t);
@@ -446,7 +451,8 @@ test('settings that pictures do not take are refused, and so is a model without 
     ],
     [{ memory: { capacity: 5 } }, /memory is for models of texts/],
     [{ chunk: { tokens: 5 } }, /chunk\.sequences/],
-    [{ precision: 'bfloat16' }, /precision is "bfloat16"/],
+    [{ precision: 'bfloat16', masterWeights: 'host' }, /masterWeights is for models of texts/],
+    [{ precision: 'tf32' }, /precision is "tf32"; "float32", "bfloat16" or "float64", for pictures/],
     [{ loss: { kind: 'splade' } }, /loss\.kind is "splade"/],
     [{ loss: { kind: 'gist-embed', guide: 'x' } }, /loss\.kind is "gist-embed"/],
     [{ evaluation: { data: 'x', task: 'sts' } }, /evaluation\.task is "sts"/],

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { ImageEncoder } from '../../images/image-encoder.js';
 import { ImageTextPair, ONE_LENGTH } from '../../images/image-text-pair.js';
+import type { TowerPrecision } from '../../images/tower-weights.js';
 import { IMAGE_MODEL } from '../../hub/model-files.js';
 import { SettingError } from '../../options/fields.js';
 import { show } from '../../options/option-values.js';
@@ -8,6 +9,10 @@ import { chooseDevice } from '../../tensor/memory.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import { freezeNamed } from './freeze-named.js';
 import { openTextEncoder } from './open-model.js';
+
+/** What towers of pictures compute in. The configuration was checked to have one of these. */
+export const towerPrecision = (precision: FilledTrainConfig['precision']): TowerPrecision =>
+  precision === 'tf32' ? 'float32' : precision;
 
 /**
  * A text encoder and a model of pictures of its own folder, which a run trains together.
@@ -30,7 +35,7 @@ export async function openPair(
   try {
     images = await ImageEncoder.load(checkpoint === null ? imageModel : join(checkpoint, IMAGE_MODEL), {
       device: chooseDevice(device),
-      precision: precision === 'float64' ? precision : 'float32',
+      precision: towerPrecision(precision),
       dropout,
     });
     if (images.dimension !== captions.dimension)

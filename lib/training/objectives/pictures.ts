@@ -39,7 +39,7 @@ import {
   type ObjectiveStepOptions,
   type Texts,
 } from './objective.js';
-import { openPair } from './open-pair.js';
+import { openPair, towerPrecision } from './open-pair.js';
 import { disposeTowers, PictureBatches, type OnBadPicture, type PictureRows } from './picture-batches.js';
 import { idOptions, textsOfRows } from './row-identities.js';
 import type { BatchIds } from '../../data/row-ids.js';
@@ -106,7 +106,7 @@ async function openModel(
 ): Promise<ImageTextModel> {
   const options = {
     device: chooseDevice(device),
-    precision: precision === 'float64' ? precision : ('float32' as const),
+    precision: towerPrecision(precision),
     dropout,
   };
   if (checkpoint !== null) return ImageTextModel.load(checkpoint, options);
