@@ -80,7 +80,7 @@ async function writeLines(name: string, count: number, line: (k: number) => stri
 
 interface Run {
   readonly seconds: number;
-  /** MiB resident after a quarter, half and all of the time, and at most. */
+  /** MiB resident after a quarter, half and nearly all of the time, and at most. */
   readonly memory: readonly [number, number, number, number];
 }
 
@@ -99,11 +99,14 @@ async function run(args: readonly string[]): Promise<Run> {
   const child = spawn(process.execPath, [join(projectRoot, 'dist/lib/cli/main.js'), ...args], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
-  const seen: number[] = [];
+  const seen = [resident(child.pid!)];
   const timer = setInterval(() => seen.push(resident(child.pid!)), 100);
-  const [code] = (await once(child, 'exit')) as [number | null];
-  clearInterval(timer);
-  if (code !== 0) throw new Error(`gradcache ${args[0]} ended with ${code}`);
+  try {
+    const [code] = (await once(child, 'exit')) as [number | null];
+    if (code !== 0) throw new Error(`gradcache ${args[0]} ended with ${code}`);
+  } finally {
+    clearInterval(timer);
+  }
   const held = seen.filter((mib) => mib > 0);
   const after = (share: number) => Math.round(held[Math.floor(share * (held.length - 1))]!);
   const memory = [after(0.25), after(0.5), after(0.98), Math.round(Math.max(...held))] as const;

@@ -106,8 +106,9 @@ typedef struct {
   int rootSquare;
   float offset;
 } GradcacheSandwichBackward;
-/* dsum as gradcache_norm_backward has it, dx = dL/d(innerSum), y (may be null) the outer norm's output again.
- * Adds to the float32 gradients of the scales. Scratch as for gradcache_norm_backward. */
+/* dsum [tokens, width] as gradcache_norm_backward has it, dx = dL/d(innerSum), y (may be null) the outer
+ * norm's output again. Strides are given for null pointers too, here and there. Adds to the float32 gradients
+ * of the scales. Scratch as for gradcache_norm_backward. */
 int gradcache_sandwich_norm_backward(const GradcacheRows* rows, const GradcacheSandwichBackward* s,
                                      void* dsum, void* dx, int64_t dxStride, void* y, float* scaleGradient,
                                      float* innerScaleGradient, void* scratch);

@@ -12,6 +12,9 @@ inline at::Tensor emptyRows(int64_t tokens, int64_t width, int64_t room, const a
   return at::empty({tokens, width + room}, options).narrow(1, 0, width);
 }
 
+// From one row to the next. Of a single row libtorch's own number may mean nothing.
+inline int64_t rowStride(const at::Tensor& rows) { return rows.size(0) > 1 ? rows.stride(0) : rows.size(1); }
+
 // [T, width + room]: rows and their room, where that is for so many columns exactly; else undefined.
 inline at::Tensor rowsAndRoom(const at::Tensor& rows, int64_t room) {
   const int64_t all = rows.size(1) + room;

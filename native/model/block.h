@@ -45,7 +45,8 @@ class Block {
   virtual Stream forward(Stream x, const Pass& pass, Tape* tape) const = 0;
   // Whether forward adds a branch of its stream, because it begins with a norm.
   virtual bool addsBranch() const { return false; }
-  // dL/d(x.rows), undefined for the first block; adds to the gradients of the block's parameters.
+  // dL/d(x.rows), undefined for the first block; adds to the gradients of the block's parameters. Rows of dy
+  // and of the result may lie apart.
   virtual at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const = 0;
   // Bytes of a tape, including the block's output if it cannot be computed again.
   virtual int64_t tapeBytes(const ChunkSize& chunk) const = 0;

@@ -147,6 +147,31 @@ for (const [name, config] of Object.entries(GATED)) {
   }
 }
 
+for (const [name, config] of Object.entries(GATED)) {
+  test(`adapters of ${name} in bfloat16 have the direction of float32, by kernels that leave them room`, async () => {
+    const sizes = { vocab_size: 97, hidden_size: 128, num_hidden_layers: 3, num_attention_heads: 2 };
+    const more = {
+      head_dim: 64,
+      intermediate_size: 256,
+      max_position_embeddings: 64,
+      initializer_range: 0.1,
+    };
+    await using base = await smallFolder({ ...sizes, ...more, ...config });
+    await using adapted = await temporaryFolder();
+    await saveAdapters(base.path, adapted.path, { rank: 8, alpha: 8, targetModules: 'all-linear' });
+    const load = (precision: 'bfloat16' | 'float32') =>
+      TextEncoder.load(adapted.path, { device, precision, dropout: 0 });
+    using low = await load('bfloat16');
+    using high = await load('float32');
+    const texts = [tokens(mixedLengths(24, 20), 97, 1), tokens(mixedLengths(24, 31), 97, 2)];
+    for (const encoder of [low, high]) await step(encoder, texts, { chunk: { tokens: 200 } });
+    const { whole, layers } = await gradientCosines(low, high);
+    assert.ok(whole >= 0.998, `whole model: cosine ${whole}`);
+    for (const [layer, cosine] of Object.entries(layers))
+      assert.ok(cosine >= 0.99, `${layer}: cosine ${cosine}`);
+  });
+}
+
 /** Saves adapters that are not 0, as B is at first. */
 async function saveAdapters(base: string, folder: string, lora: LoraOptions): Promise<void> {
   using encoder = await TextEncoder.load(base, { lora, seed: 3 });

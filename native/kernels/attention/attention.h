@@ -42,9 +42,8 @@ struct Attention {
   at::Tensor randomState{}, randomUnused{};  // of flash attention's dropout
 };
 // `distanceBias` [heads, 2 * longest - 1] or undefined is added to the scores at key position - query
-// position
-// + longest - 1; not beside a soft cap. `room` is for so many columns behind `out` (kernels/room.h), which
-// the library's kernel for CUDA leaves.
+// position + longest - 1; not beside a soft cap. `room` is for so many columns behind `out` (kernels/room.h),
+// which the library's kernel for CUDA leaves.
 Attention attention(const HeadRows& rows, const Sequences& sequences, const AttentionForm& form,
                     const at::Tensor& distanceBias, const DropoutKey& key, int64_t room = 0);
 // Returns dL/dqkv [T, form.columns()], with `room` behind it as above; adds to the gradient of distanceBias

@@ -57,8 +57,8 @@ GradcacheSequences describe(const at::Tensor& rows, const Sequences& sequences, 
 }
 
 GradcacheHeadRows describe(const HeadRows& rows) {
-  return {rows.queriesKeys.const_data_ptr(), rows.queriesKeys.stride(0), rows.values.const_data_ptr(),
-          rows.values.stride(0)};
+  return {rows.queriesKeys.const_data_ptr(), rowStride(rows.queriesKeys), rows.values.const_data_ptr(),
+          rowStride(rows.values)};
 }
 
 struct Parts {
@@ -105,7 +105,7 @@ Attention attention(const HeadRows& rows, const Sequences& sequences, const Atte
     const GradcacheSequences described = describe(values, sequences, form);
     const GradcacheHeadRows in = describe(rows);
     check(library().attentionForward(&described, &in, input(distanceBias), static_cast<float>(form.scale),
-                                     key, result.out.mutable_data_ptr(), result.out.stride(0),
+                                     key, result.out.mutable_data_ptr(), rowStride(result.out),
                                      result.normalizer.mutable_data_ptr<float>()),
           "attention");
     return result;
@@ -139,9 +139,9 @@ at::Tensor attentionBackward(const at::Tensor& dout, const HeadRows& rows, const
     const GradcacheSequences described = describe(values, sequences, form);
     const GradcacheHeadRows in = describe(rows);
     check(library().attentionBackward(&described, gradient.const_data_ptr(), &in, saved.out.const_data_ptr(),
-                                      saved.out.stride(0), saved.normalizer.const_data_ptr<float>(),
+                                      rowStride(saved.out), saved.normalizer.const_data_ptr<float>(),
                                       input(distanceBias), static_cast<float>(form.scale), key,
-                                      dqkv.mutable_data_ptr(), dqkv.stride(0)),
+                                      dqkv.mutable_data_ptr(), rowStride(dqkv)),
           "attention backward");
     return dqkv;
   }

@@ -1,5 +1,6 @@
 #include "kernels/cuda/rows.h"
 #include "kernels/heads/versions.h"
+#include "kernels/room.h"
 
 namespace gradcache::kernels::cuda {
 
@@ -46,8 +47,8 @@ HeadRows preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const He
     }
   }
   const GradcacheHeads heads = describe(qkv, layout, norms, rotation);
-  check(library().headsForward(&heads, input(before), before.stride(0), output(result.queriesKeys),
-                               result.queriesKeys.stride(0)),
+  check(library().headsForward(&heads, input(before), rowStride(before), output(result.queriesKeys),
+                               rowStride(result.queriesKeys)),
         "heads");
   return result;
 }
@@ -59,7 +60,7 @@ at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& 
   at::Tensor work = scratch(library().headsBackwardScratch(&heads), dprepared);
   check(
       library().headsBackward(&heads, norms.any() ? input(qkv) : nullptr, qkv.size(1), output(dprepared),
-                              dprepared.stride(0), floats(queryGradient), floats(keyGradient), output(work)),
+                              rowStride(dprepared), floats(queryGradient), floats(keyGradient), output(work)),
       "heads backward");
   return dprepared;
 }

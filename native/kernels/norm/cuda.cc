@@ -13,7 +13,7 @@ at::Tensor emptyLike(const at::Tensor& rows, int64_t room) {
 
 // From one row to the next; those of `like` where there are none.
 int64_t strideOf(const at::Tensor& rows, const at::Tensor& like) {
-  return rows.defined() ? rows.stride(0) : like.size(1);
+  return rows.defined() ? rowStride(rows) : like.size(1);
 }
 }  // namespace
 
@@ -39,7 +39,7 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
   check(library().normForward(&rows, input(x), input(bias), input(residual), input(weights.scale),
                               input(weights.shift), weights.kind == NormKind::kRootSquare,
                               static_cast<float>(weights.offset), static_cast<float>(weights.epsilon), key,
-                              output(result.y), result.y.stride(0), output(result.sum), floats(result.mean),
+                              output(result.y), rowStride(result.y), output(result.sum), floats(result.mean),
                               floats(result.rstd)),
         "norm");
   if (save && plain) result.sum = x;
@@ -73,10 +73,10 @@ SandwichNorm sandwichNorm(const at::Tensor& x, const at::Tensor& bias, const at:
                                    outer.kind == NormKind::kRootSquare,
                                    static_cast<float>(outer.offset),
                                    static_cast<float>(outer.epsilon)};
-  check(library().sandwichNormForward(&rows, &sandwich, key, output(result.outer.y), result.outer.y.stride(0),
-                                      output(result.outer.sum), floats(result.outer.mean),
-                                      floats(result.outer.rstd), output(result.inner.sum),
-                                      floats(result.inner.mean), floats(result.inner.rstd)),
+  check(library().sandwichNormForward(
+            &rows, &sandwich, key, output(result.outer.y), rowStride(result.outer.y),
+            output(result.outer.sum), floats(result.outer.mean), floats(result.outer.rstd),
+            output(result.inner.sum), floats(result.inner.mean), floats(result.inner.rstd)),
         "sandwich norm");
   if (save && !bias.defined()) result.inner.sum = x;
   return result;
@@ -105,7 +105,7 @@ SandwichGradients sandwichNormBackward(const at::Tensor& dy, const at::Tensor& d
                                            outer.kind == NormKind::kRootSquare,
                                            static_cast<float>(outer.offset)};
   check(library().sandwichNormBackward(&rows, &sandwich, output(result.sum), output(result.inner),
-                                       result.inner.stride(0), output(result.y), floats(outerTargets.scale),
+                                       rowStride(result.inner), output(result.y), floats(outerTargets.scale),
                                        floats(innerTargets.scale), output(work)),
         "sandwich norm backward");
   return result;
@@ -118,16 +118,17 @@ NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const N
   at::Tensor gradient = dy.contiguous();
   NormGradients result;
   result.x = emptyLike(gradient, room);
-  result.sum = key.active() ? at::empty_like(gradient) : result.x;
+  result.sum = key.active() ? emptyLike(gradient, 0) : result.x;
   if (again == Output::kAgain) result.y = at::empty_like(gradient);
   const GradcacheRows rows = describe(gradient);
   at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
-  check(library().normBackward(
-            &rows, input(gradient), input(dsum), strideOf(dsum, gradient), input(saved.sum),
-            floats(saved.mean), floats(saved.rstd), input(weights.scale), input(weights.shift),
-            weights.kind == NormKind::kRootSquare, static_cast<float>(weights.offset), key,
-            output(result.sum), result.sum.stride(0), output(result.x), result.x.stride(0), output(result.y),
-            floats(scaleGradient), floats(shiftGradient), floats(biasGradient), output(work)),
+  check(library().normBackward(&rows, input(gradient), input(dsum), strideOf(dsum, gradient),
+                               input(saved.sum), floats(saved.mean), floats(saved.rstd), input(weights.scale),
+                               input(weights.shift), weights.kind == NormKind::kRootSquare,
+                               static_cast<float>(weights.offset), key, output(result.sum),
+                               rowStride(result.sum), output(result.x), rowStride(result.x), output(result.y),
+                               floats(scaleGradient), floats(shiftGradient), floats(biasGradient),
+                               output(work)),
         "norm backward");
   return result;
 }

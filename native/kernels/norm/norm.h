@@ -48,9 +48,9 @@ struct NormGradients {
 };
 // Whether a backward gives the forward's output again.
 enum class Output { kAgain, kNone };
-// `dsum` [T, H], or undefined, is what reaches the sum beside the norm. Adds to the gradients of scale and
-// (where defined) shift and bias. `room` is for so many columns behind the result's x, which the CUDA version
-// leaves.
+// `dsum` [T, H], or undefined, is what reaches the sum beside the norm; its rows may lie apart. Adds to the
+// gradients of scale and (where defined) shift and bias. `room` is for so many columns behind the result's x,
+// which the CUDA version leaves; where nothing drops out, the result's sum is that x.
 NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
                            const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                            const at::Tensor& shiftGradient, const at::Tensor& biasGradient, Output output,
