@@ -1,4 +1,4 @@
-import { shortestFloat32 } from '../tensor/shortest-float32.js';
+import { joinedFloat32 } from '../tensor/shortest-float32.js';
 import type { Representation } from './batcher.js';
 
 /** The first numbers of a representation, and scaled to length one where asked. One of zeros stays. */
@@ -16,12 +16,11 @@ export function finished(
 
 /** As a list in JSON. */
 export function asJson(vector: Float32Array): string {
-  return `[${Array.from(vector, shortestFloat32).join(',')}]`;
+  return `[${joinedFloat32(vector)}]`;
 }
 
 /** As OpenAI's clients ask for it: the bytes of float32, the lowest first, in base64. */
 export function asBase64(vector: Float32Array): string {
-  const bytes = Buffer.alloc(4 * vector.length);
-  for (const [place, value] of vector.entries()) bytes.writeFloatLE(value, 4 * place);
-  return JSON.stringify(bytes.toString('base64'));
+  const { buffer, byteOffset, byteLength } = vector;
+  return `"${Buffer.from(buffer, byteOffset, byteLength).toString('base64')}"`;
 }

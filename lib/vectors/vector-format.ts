@@ -1,4 +1,5 @@
-import { shortestFloat32 } from '../tensor/shortest-float32.js';
+import { types } from 'node:util';
+import { joinedFloat32 } from '../tensor/shortest-float32.js';
 import type { StoredVectors, VectorType } from './quantize.js';
 
 /** Formats that vectors can be written in. */
@@ -67,13 +68,13 @@ export function bytesOf(
 }
 
 function jsonLines(rows: readonly TextRow[], { numbers, width }: StoredVectors): Buffer {
-  const write = numbers.BYTES_PER_ELEMENT === 4 ? shortestFloat32 : String;
   const lines = rows.map(({ text, kept }, row) => {
     const others = Object.entries(kept).map(
       ([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)},`,
     );
-    const vector = Array.from(numbers.subarray(row * width, (row + 1) * width), write).join(',');
-    return `{${others.join('')}"text":${JSON.stringify(text)},"vector":[${vector}]}\n`;
+    const vector = numbers.subarray(row * width, (row + 1) * width);
+    const list = types.isFloat32Array(vector) ? joinedFloat32(vector) : vector.join(',');
+    return `{${others.join('')}"text":${JSON.stringify(text)},"vector":[${list}]}\n`;
   });
   return Buffer.from(lines.join(''));
 }
