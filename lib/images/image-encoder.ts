@@ -226,7 +226,11 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
       const { points } = prepared(read.picture, this.#preprocessing);
       // From point by point to colour by colour.
       const begin = kept.length * 3 * size;
-      for (let k = 0; k < points.length; k++) values[begin + (k % 3) * size + Math.floor(k / 3)] = points[k]!;
+      for (let place = begin, k = 0; k < points.length; place++, k += 3) {
+        values[place] = points[k]!;
+        values[place + size] = points[k + 1]!;
+        values[place + 2 * size] = points[k + 2]!;
+      }
       kept.push(read.place);
     }
     if (kept.length === 0) return { pixels: null, kept, bad };

@@ -38,36 +38,50 @@ function hamming(x: number): number {
   return d >= 1 ? 0 : sinc(d) * (0.54 + 0.46 * Math.cos(Math.PI * d));
 }
 
-/** Bits behind the point of Pillow's weights. */
-const FRACTION = 2 ** 22;
+/** Bits behind the point of Pillow's weights. Sums of 255 of them, with those below 0 apart, fit 32 bits. */
+const FRACTION_BITS = 22;
+const FRACTION = 2 ** FRACTION_BITS;
 
-/** What each new point is made of: from which old point on, and the weights of that and the following ones. */
+/** What each new point is made of. */
 interface Sources {
+  /** From which old point on. */
   readonly first: Int32Array;
-  readonly weights: readonly Int32Array[];
+  /** Of how many, at most; never more than there are. */
+  readonly most: number;
+  /** [new points, most], zeros behind those that a point has. */
+  readonly weights: Int32Array;
 }
 
 function sourcesOf(before: number, after: number, { reach, at }: Filter): Sources {
   const scale = before / after;
   const widened = Math.max(scale, 1);
   const first = new Int32Array(after);
-  const weights = Array.from({ length: after }, (_, place) => {
+  const each = Array.from({ length: after }, (_, place) => {
     const middle = (place + 0.5) * scale;
     const begin = Math.max(0, Math.trunc(middle - reach * widened + 0.5));
     const end = Math.min(before, Math.trunc(middle + reach * widened + 0.5));
-    const each = Array.from({ length: end - begin }, (_, k) => at((k + begin - middle + 0.5) / widened));
-    const sum = each.reduce((total, weight) => total + weight, 0);
     first[place] = begin;
-    // Half away from 0, as C rounds after adding a half of the sign.
-    return Int32Array.from(each, (weight) => {
-      const fixed = (sum === 0 ? weight : weight / sum) * FRACTION;
-      return Math.trunc(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
-    });
+    return Array.from({ length: end - begin }, (_, k) => at((k + begin - middle + 0.5) / widened));
   });
-  return { first, weights };
+  const most = Math.max(...each.map(({ length }) => length));
+  const weights = new Int32Array(after * most);
+  for (const [place, own] of each.entries()) {
+    const sum = own.reduce((total, weight) => total + weight, 0);
+    for (const [k, weight] of own.entries()) {
+      // Half away from 0, as C rounds after adding a half of the sign.
+      const fixed = (sum === 0 ? weight : weight / sum) * FRACTION;
+      weights[place * most + k] = Math.trunc(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
+    }
+    // Zeros take their points from the picture too.
+    const beyond = first[place]! + most - before;
+    if (beyond > 0) {
+      weights.copyWithin(place * most + beyond, place * most, (place + 1) * most - beyond);
+      weights.fill(0, place * most, place * most + beyond);
+      first[place]! -= beyond;
+    }
+  }
+  return { first, most, weights };
 }
-
-const rounded = (sum: number): number => Math.min(255, Math.max(0, Math.floor(sum / FRACTION)));
 
 /** @param resampling one of {@link RESAMPLINGS} */
 export function resized(picture: Picture, width: number, height: number, resampling: number): Picture {
@@ -76,36 +90,52 @@ export function resized(picture: Picture, width: number, height: number, resampl
   return wide.height === height ? wide : alongColumns(wide, height, filter);
 }
 
+/*
+ * The loops below are most of the time that a picture takes. Numbers of 32 bits and typed arrays alone let the engine keep them in
+ * registers; storing into a Uint8ClampedArray cuts at 0 and 255.
+ */
+
 function alongRows({ width: before, height, points }: Picture, width: number, filter: Filter): Picture {
-  const { first, weights } = sourcesOf(before, width, filter);
-  const made = new Uint8Array(width * height * 3);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const own = weights[x]!;
-      const source = 3 * (y * before + first[x]!);
-      for (let colour = 0; colour < 3; colour++) {
-        let sum = FRACTION / 2;
-        for (let k = 0; k < own.length; k++) sum += points[source + 3 * k + colour]! * own[k]!;
-        made[3 * (y * width + x) + colour] = rounded(sum);
+  const { first, most, weights } = sourcesOf(before, width, filter);
+  const made = new Uint8ClampedArray(width * height * 3);
+  for (let y = 0, target = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, target += 3) {
+      let source = 3 * (y * before + first[x]!);
+      let red = FRACTION / 2;
+      let green = red;
+      let blue = red;
+      for (let k = x * most, end = k + most; k < end; k++, source += 3) {
+        const weight = weights[k]!;
+        red = (red + Math.imul(points[source]!, weight)) | 0;
+        green = (green + Math.imul(points[source + 1]!, weight)) | 0;
+        blue = (blue + Math.imul(points[source + 2]!, weight)) | 0;
       }
+      made[target] = red >> FRACTION_BITS;
+      made[target + 1] = green >> FRACTION_BITS;
+      made[target + 2] = blue >> FRACTION_BITS;
     }
   }
-  return { width, height, points: made };
+  return { width, height, points: new Uint8Array(made.buffer) };
 }
 
 function alongColumns({ width, height: before, points }: Picture, height: number, filter: Filter): Picture {
-  const { first, weights } = sourcesOf(before, height, filter);
+  const { first, most, weights } = sourcesOf(before, height, filter);
   const row = 3 * width;
-  const made = new Uint8Array(row * height);
+  const made = new Uint8ClampedArray(row * height);
+  const sums = new Int32Array(row);
   for (let y = 0; y < height; y++) {
-    const own = weights[y]!;
-    for (let place = 0; place < row; place++) {
-      let sum = FRACTION / 2;
-      for (let k = 0; k < own.length; k++) sum += points[row * (first[y]! + k) + place]! * own[k]!;
-      made[row * y + place] = rounded(sum);
+    sums.fill(FRACTION / 2);
+    for (let k = 0; k < most; k++) {
+      const weight = weights[y * most + k]!;
+      if (weight === 0) continue;
+      const source = row * (first[y]! + k);
+      for (let place = 0; place < row; place++)
+        sums[place] = (sums[place]! + Math.imul(points[source + place]!, weight)) | 0;
     }
+    const target = row * y;
+    for (let place = 0; place < row; place++) made[target + place] = sums[place]! >> FRACTION_BITS;
   }
-  return { width, height, points: made };
+  return { width, height, points: new Uint8Array(made.buffer) };
 }
 
 /** The middle of a picture; where it is smaller than that, black is around it. */
