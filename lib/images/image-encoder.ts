@@ -18,7 +18,7 @@ import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
 import { countIn } from '../architectures/config-values.js';
-import { readPictures } from './picture.js';
+import { preparedPictures } from './picture-threads.js';
 import { encodeInChunks } from './encode-in-chunks.js';
 import { OF_FOLDER, READ, STORE_INTO } from './internal.js';
 import {
@@ -28,7 +28,7 @@ import {
   writePictureFolder,
   type PictureFolder,
 } from './picture-folder.js';
-import { prepared, readPreprocessing, usualPreprocessing, type Preprocessing } from './preprocessing.js';
+import { readPreprocessing, usualPreprocessing, type Preprocessing } from './preprocessing.js';
 import { checkTowerOptions } from './tower-options.js';
 import { randomWeights, TowerWeights, type TowerOptions, type TowerPrecision } from './tower-weights.js';
 import { patchesIn } from './tower-config.js';
@@ -187,7 +187,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
   }
 
   /**
-   * Decodes and prepares pictures.
+   * Decodes and prepares pictures; sixteen and more on threads of their own, one for each processor but one, at most eight.
    *
    * @param paths of their files
    * @throws GradCacheError `INPUT` with the path of a picture that cannot be decoded, or where none can; `SETUP` without sharp
@@ -216,14 +216,14 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     const values = new Uint8Array(paths.length * 3 * size);
     const kept: number[] = [];
     const bad: { path: string; message: string }[] = [];
-    for await (const read of readPictures(paths)) {
+    for await (const read of preparedPictures(paths, this.#preprocessing)) {
       if ('error' in read) {
         const { error, place } = read;
         if (onBadPicture === 'throw' || error.code !== 'INPUT') throw error;
         bad.push({ path: paths[place]!, message: error.message });
         continue;
       }
-      const { points } = prepared(read.picture, this.#preprocessing);
+      const { points } = read;
       // From point by point to colour by colour.
       const begin = kept.length * 3 * size;
       for (let place = begin, k = 0; k < points.length; place++, k += 3) {
