@@ -130,7 +130,8 @@ export async function createEncoder(
   tokenizer?: Tokenizer,
 ): Promise<TextEncoder> {
   const { vocabulary } = shape;
-  if (!tokenizers.has(vocabulary)) tokenizers.set(vocabulary, smallTokenizer(vocabulary));
+  if (tokenizer === undefined && !tokenizers.has(vocabulary))
+    tokenizers.set(vocabulary, smallTokenizer(vocabulary));
   const config = {
     ...common(shape),
     model_type: 'bert',

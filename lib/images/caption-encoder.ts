@@ -35,7 +35,7 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
   readonly dimension: number;
   /** The most tokens of a caption, special ones included; longer ones are cut. */
   readonly maxLength: number;
-  /** Captions of a chunk: as many as take about a gigabyte with their graph, at most 256. */
+  /** Captions of a chunk: as many as take about a gigabyte with their graph in float32, at most 256. */
   override readonly automaticChunk: {
     /** Captions in the encoder at once. */
     readonly sequences: number;

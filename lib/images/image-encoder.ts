@@ -18,7 +18,7 @@ import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
 import { countIn } from '../architectures/config-values.js';
-import { preparedPictures } from './picture-threads.js';
+import { preparedPictures } from './prepared-pictures.js';
 import { encodeInChunks } from './encode-in-chunks.js';
 import { OF_FOLDER, READ, STORE_INTO } from './internal.js';
 import {
@@ -81,7 +81,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
   readonly dimension: number;
   /** Width and height of the pictures that the model takes. */
   readonly side: number;
-  /** Pictures of a chunk: as many as take about a gigabyte with their graph, at most 256. */
+  /** Pictures of a chunk: as many as take about a gigabyte with their graph in float32, at most 256. */
   override readonly automaticChunk: {
     /** Pictures in the encoder at once. */
     readonly sequences: number;

@@ -3,8 +3,8 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { GradCacheError, type ErrorCode } from '../errors.js';
-import { readPicture } from './picture.js';
-import { prepared, type Preprocessing } from './preprocessing.js';
+import { preparePicture } from './prepare-picture.js';
+import type { Preprocessing } from './preprocessing.js';
 
 /** A picture to read. */
 export interface PictureTask {
@@ -13,18 +13,19 @@ export interface PictureTask {
   readonly preprocessing: Preprocessing;
 }
 
-/** Its points, or what is wrong with it. */
+/** Its points, or what is wrong with it; null for a code where the program is wrong. */
 export type PictureAnswer = { readonly id: number } & (
-  { readonly points: Uint8Array<ArrayBuffer> } | { readonly code: ErrorCode; readonly message: string }
+  | { readonly points: Uint8Array<ArrayBuffer> }
+  | { readonly code: ErrorCode | null; readonly message: string; readonly cause: unknown }
 );
 
 async function answerTo({ id, path, preprocessing }: PictureTask): Promise<PictureAnswer> {
   try {
     // A copy, because the memory of a decoder's result may be shared, and it is given away.
-    return { id, points: new Uint8Array(prepared(await readPicture(path), preprocessing).points) };
+    return { id, points: new Uint8Array(await preparePicture(path, preprocessing)) };
   } catch (error) {
-    const code = error instanceof GradCacheError ? error.code : 'INPUT';
-    return { id, code, message: (error as Error).message };
+    const { message, cause } = error as Error;
+    return { id, code: error instanceof GradCacheError ? error.code : null, message, cause };
   }
 }
 

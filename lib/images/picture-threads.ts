@@ -1,31 +1,29 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
+import { optionsThatLoad } from '../processes/options-that-load.js';
 import type { PictureAnswer, PictureTask } from './picture-thread.js';
-import { readPictures } from './picture.js';
-import { prepared, type Preprocessing } from './preprocessing.js';
+import type { Preprocessing } from './preprocessing.js';
 
-/** What became of a file: the points that a model takes, before they are scaled, or why there are none. */
-export type PreparedPicture =
-  | { readonly place: number; readonly points: Uint8Array }
-  | { readonly place: number; readonly error: GradCacheError };
-
-/** Fewer pictures are prepared where they are asked for: a thread takes longer to begin. */
-const FEW = 16;
-/** Threads at most: one processor is left for the step. */
-const MOST_THREADS = Math.min(8, Math.max(1, availableParallelism() - 1));
 /** Pictures of a thread that are decoded or wait for it, so that none waits for the next task. */
 const PER_THREAD = 4;
 
-/** A thread, and the pictures that it has not answered for. It does not keep the process alive when it has none. */
+/** A picture that a thread has not answered for. */
+interface Waiting {
+  readonly path: string;
+  readonly resolve: (points: Uint8Array) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A thread that prepares pictures. It does not keep the process alive when it has none. */
 class Thread {
-  readonly #worker = new Worker(new URL('./picture-thread.js', import.meta.url), { execArgv: [] });
-  readonly #waiting = new Map<
-    number,
-    { resolve: (points: Uint8Array) => void; reject: (error: GradCacheError) => void }
-  >();
+  readonly #worker = new Worker(new URL('./picture-thread.js', import.meta.url), {
+    execArgv: optionsThatLoad(),
+  });
+  readonly #waiting = new Map<number, Waiting>();
   #next = 0;
 
+  /** @throws where the process may have no threads: Node's permission model */
   constructor(onEnd: (thread: Thread) => void) {
     this.#worker.unref();
     this.#worker.on('message', (answer: PictureAnswer) => {
@@ -33,14 +31,18 @@ class Thread {
       this.#waiting.delete(answer.id);
       if (this.#waiting.size === 0) this.#worker.unref();
       if ('points' in answer) resolve(answer.points);
-      else reject(new GradCacheError(answer.code, answer.message));
+      else {
+        const { code, message, cause } = answer;
+        reject(code === null ? new Error(message, { cause }) : new GradCacheError(code, message, { cause }));
+      }
     });
     let reason = 'it was stopped';
-    this.#worker.on('error', (error: Error) => (reason = error.message));
+    // A program may throw anything.
+    this.#worker.on('error', (error: Error | null) => (reason = error?.message ?? String(error)));
     this.#worker.on('exit', () => {
       onEnd(this);
-      for (const { reject } of this.#waiting.values())
-        reject(new GradCacheError('SETUP', `A thread that prepares pictures ended: ${reason}`));
+      for (const { path, reject } of this.#waiting.values())
+        reject(new GradCacheError('SETUP', `The thread that was to prepare ${path} ended: ${reason}`));
       this.#waiting.clear();
     });
   }
@@ -54,48 +56,47 @@ class Thread {
     if (this.#waiting.size === 0) this.#worker.ref();
     const task: PictureTask = { id, path, preprocessing };
     this.#worker.postMessage(task);
-    return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    return new Promise((resolve, reject) => this.#waiting.set(id, { path, resolve, reject }));
   }
 }
 
-/** Those that were begun; all encoders use them. */
-const threads = new Set<Thread>();
+/** Threads that decode and prepare pictures, begun when they are needed. */
+export class PictureThreads {
+  readonly #threads = new Set<Thread>();
 
-/** The least busy of so many threads. */
-function leastBusy(wanted: number): Thread {
-  if (threads.size < wanted) threads.add(new Thread((ended) => threads.delete(ended)));
-  const [first, ...others] = threads;
-  return others.reduce((least, thread) => (thread.load < least.load ? thread : least), first!);
-}
+  /** @param most how many there are at most */
+  constructor(readonly most: number) {}
 
-/**
- * Decodes and prepares the files of a list, in its order: off the JavaScript thread, and on several processors, where they are many.
- */
-export async function* preparedPictures(
-  paths: readonly string[],
-  preprocessing: Preprocessing,
-): AsyncGenerator<PreparedPicture, void, undefined> {
-  if (paths.length < FEW) {
-    for await (const read of readPictures(paths))
-      yield 'error' in read
-        ? read
-        : { place: read.place, points: prepared(read.picture, preprocessing).points };
-    return;
-  }
-  const wanted = Math.min(MOST_THREADS, Math.ceil(paths.length / FEW));
-  const under: Promise<PreparedPicture>[] = [];
-  for (let next = 0, place = 0; place < paths.length; place++) {
-    for (; next < paths.length && under.length < PER_THREAD * wanted; next++) {
-      const own = next;
-      under.push(
-        leastBusy(wanted)
-          .prepare(paths[own]!, preprocessing)
-          .then(
-            (points) => ({ place: own, points }),
-            (error: GradCacheError) => ({ place: own, error }),
-          ),
-      );
+  /**
+   * What becomes of each file of a list, some at a time, in its order.
+   *
+   * @throws where the process may have no threads
+   */
+  *started(
+    paths: readonly string[],
+    preprocessing: Preprocessing,
+    perThread: number,
+  ): Generator<Promise<Uint8Array>, void, undefined> {
+    const wanted = Math.min(this.most, Math.ceil(paths.length / perThread));
+    const under: Promise<Uint8Array>[] = [];
+    for (let next = 0, place = 0; place < paths.length; place++) {
+      for (; next < paths.length && under.length < PER_THREAD * wanted; next++) {
+        const points = this.#leastBusy(wanted).prepare(paths[next]!, preprocessing);
+        points.catch(() => undefined); // it is looked at in its turn
+        under.push(points);
+      }
+      yield under.shift()!;
     }
-    yield await under.shift()!;
+  }
+
+  /** The least busy of so many threads. */
+  #leastBusy(wanted: number): Thread {
+    if (this.#threads.size < wanted)
+      this.#threads.add(new Thread((ended) => void this.#threads.delete(ended)));
+    const [first, ...others] = this.#threads;
+    return others.reduce((least, thread) => (thread.load < least.load ? thread : least), first!);
   }
 }
+
+/** Those of all encoders: one processor is left for the step. */
+export const pictureThreads = new PictureThreads(Math.min(8, Math.max(1, availableParallelism() - 1)));

@@ -63,7 +63,7 @@ function sourcesOf(before: number, after: number, { reach, at }: Filter): Source
     first[place] = begin;
     return Array.from({ length: end - begin }, (_, k) => at((k + begin - middle + 0.5) / widened));
   });
-  const most = Math.max(...each.map(({ length }) => length));
+  const most = each.reduce((longest, { length }) => Math.max(longest, length), 0);
   const weights = new Int32Array(after * most);
   for (const [place, own] of each.entries()) {
     const sum = own.reduce((total, weight) => total + weight, 0);

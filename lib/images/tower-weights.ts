@@ -13,7 +13,6 @@ import type { Tower } from './vision-tower.js';
 /** Types that towers compute in. */
 export const TOWER_PRECISIONS = ['float32', 'float64', 'bfloat16'] as const;
 
-/** One of {@link TOWER_PRECISIONS}. */
 export type TowerPrecision = (typeof TOWER_PRECISIONS)[number];
 
 /** Where a tower computes, and in what. */
@@ -24,7 +23,7 @@ export interface TowerOptions {
    * Of weights and computation; with `'bfloat16'` the tower computes in bfloat16, and weights, gradients and representations are
    * float32. Default: `'float32'`.
    */
-  readonly precision?: TowerPrecision | undefined;
+  readonly precision?: 'float32' | 'float64' | 'bfloat16' | undefined;
   /** In place of the probabilities of dropout that the folder states. */
   readonly dropout?: number | undefined;
 }

@@ -1,3 +1,4 @@
+import { optionsThatLoad } from './options-that-load.js';
 import { fork, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 
@@ -149,15 +150,8 @@ export class ChildProgram<Request extends object, Reply> {
 function optionsOfChild(): string[] {
   // WebAssembly then needs no 10 GB of address space.
   const options = ['--disable-wasm-trap-handler'];
-  const { execArgv } = process;
-  for (const [i, option] of execArgv.entries()) {
-    if (/^--max[-_]/.test(option)) options.push(option);
-    if (process.versions.pnp === undefined) continue;
-    if (/^(-r|--require|--import|--loader|--experimental-loader)$/.test(option)) {
-      options.push(option, execArgv[i + 1]!);
-    } else if (/^--(require|import|loader|experimental-loader)=/.test(option)) options.push(option);
-  }
-  return options;
+  options.push(...process.execArgv.filter((option) => /^--max[-_]/.test(option)));
+  return process.versions.pnp === undefined ? options : [...options, ...optionsThatLoad()];
 }
 
 function withoutInspector(nodeOptions: string): string {

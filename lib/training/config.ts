@@ -224,7 +224,7 @@ export interface TrainConfig {
    * Where the float32 weights of a run in bfloat16 are, of which the weights that compute are copies. `'device'`: beside these.
    * `'host'`: in the memory of the host, with the moments; its processor makes the updates. `'none'`: nowhere; weights of bfloat16 are
    * rounded by chance when they are updated. With the last two a checkpoint and the finished model have the weights of bfloat16.
-   * Not with `memory.momentum`; `'host'` not with `embeddingGradients: 'rows'`. Default: `'device'`.
+   * Not with `memory.momentum`; `'host'` not with `embeddingGradients: 'rows'`. Pictures take `'device'` alone. Default: `'device'`.
    */
   readonly masterWeights?: 'device' | 'host' | 'none';
   /**

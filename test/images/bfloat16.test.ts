@@ -4,16 +4,20 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { captionTower } from '../../lib/images/caption-tower.js';
+import { randomWeights, TowerWeights } from '../../lib/images/tower-weights.js';
 import {
+  backward,
   GradCache,
   ImageEncoder,
   ImageTextModel,
   ImageTextPair,
   infoNCE,
+  Tensor,
   TextEncoder,
   Tokenizer,
+  withGrad,
   type Parameter,
-  type Tensor,
 } from '../../lib/index.js';
 import { CLIP, savePictures, SIGLIP, TOKENIZER } from '../training/picture-support.js';
 
@@ -112,8 +116,10 @@ for (const [name, make] of Object.entries(models)) {
     const found = await stepOf(narrow, 24);
     assert.ok(Math.abs(found.loss - expected.loss) <= 0.02 * expected.loss, `${found.loss} ${expected.loss}`);
     assert.notEqual(found.loss, expected.loss);
-    for (const [place, made] of found.made.entries())
+    for (const [place, made] of found.made.entries()) {
       assert.ok(cosine(made, expected.made[place]!) >= 0.9995);
+      assert.notDeepEqual(made, expected.made[place]);
+    }
     const all = (step: typeof found) => joined(step.gradients.values());
     assert.ok(cosine(all(found), all(expected)) >= 0.999, `${cosine(all(found), all(expected))}`);
     const largest = Math.max(...Array.from(expected.gradients.values(), sizeOf));
@@ -123,8 +129,26 @@ for (const [name, make] of Object.entries(models)) {
       if (sizeOf(reference) < 1e-3 * largest) continue;
       assert.ok(cosine(gradient, reference) >= 0.99, `${parameter}: ${cosine(gradient, reference)}`);
     }
-    // Weights, which are float32, add the chunks' gradients up in float32.
-    const inChunks = await stepOf(await make('bfloat16'), 5);
+    using again = await make('bfloat16');
+    const inChunks = await stepOf(again, 5);
     assert.ok(cosine(all(inChunks), all(found)) >= 0.9999, `${cosine(all(inChunks), all(found))}`);
   });
 }
+
+test('the row of a word that is everywhere gathers its gradient in float32', async () => {
+  const config = { ...SIZES, vocab_size: 50, max_position_embeddings: 16, projection_size: 8 };
+  const tower = captionTower('siglip', config, { projection: 8, dropout: 0 });
+  const stored = randomWeights(tower.shapes, 0.05, 1);
+  const rowOf = async (precision: 'float32' | 'bfloat16'): Promise<Float32Array> => {
+    const weights = new TowerWeights(tower, '', stored, { device, precision });
+    const ids = Tensor.from(new BigInt64Array(400 * 16).fill(7n), { shape: [400, 16], device });
+    await backward([withGrad(() => weights.encode(ids, true).sum())], [null]);
+    const { tensor } = weights.parameters.find(({ name }) => name === 'embeddings.token_embedding.weight')!;
+    const gradient = await floats(tensor.grad!);
+    weights.dispose();
+    return gradient.slice(7 * 64, 8 * 64);
+  };
+  const [expected, found] = [await rowOf('float32'), await rowOf('bfloat16')];
+  const difference = found.map((value, place) => value - expected[place]!);
+  assert.ok(sizeOf(difference) <= 0.02 * sizeOf(expected), `${sizeOf(difference) / sizeOf(expected)}`);
+});

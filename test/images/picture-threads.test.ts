@@ -7,7 +7,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { pathToFileURL } from 'node:url';
+import type { Worker } from 'node:worker_threads';
 import sharp from 'sharp';
+import { PictureThreads } from '../../lib/images/picture-threads.js';
+import { preparePicture } from '../../lib/images/prepare-picture.js';
+import { preparedPictures } from '../../lib/images/prepared-pictures.js';
+import { usualPreprocessing } from '../../lib/images/preprocessing.js';
 import { ImageEncoder, type Tensor } from '../../lib/index.js';
 import { fails } from '../robustness/failures.js';
 import { root } from '../training/support.js';
@@ -35,6 +40,19 @@ before(async () => {
 after(() => rm(folder, { recursive: true }));
 
 const bytes = async (tensor: Tensor) => (await tensor.values()) as Uint8Array;
+
+/** The threads that are begun while something is done. */
+async function begunBy(work: () => Promise<void>): Promise<Worker[]> {
+  const begun: Worker[] = [];
+  const note = (worker: Worker): void => void begun.push(worker);
+  process.on('worker', note);
+  try {
+    await work();
+  } finally {
+    process.off('worker', note);
+  }
+  return begun;
+}
 
 test('many pictures have the points that each has alone, in their order', async () => {
   using images = ImageEncoder.create(CONFIG);
@@ -67,6 +85,69 @@ test('bad ones among many are told in their order, or refused with the path of t
   await assert.rejects(images.read(given), fails('INPUT', /broken\.png cannot be decoded as a picture/));
 });
 
+test('pictures are dealt to as many threads as there may be, which are kept', async () => {
+  const { preprocessing } = usualPreprocessing('vit', 16);
+  const threads = new PictureThreads(3);
+  const points = async (): Promise<Uint8Array[]> => {
+    const made: Uint8Array[] = [];
+    for await (const picture of preparedPictures(paths, preprocessing, threads)) {
+      assert.ok('points' in picture && picture.place === made.length);
+      made.push(picture.points);
+    }
+    return made;
+  };
+  let first: Uint8Array[] = [];
+  assert.equal((await begunBy(async () => void (first = await points()))).length, 3);
+  const expected = await Promise.all(paths.map((path) => preparePicture(path, preprocessing)));
+  assert.deepEqual(
+    first.map((each) => [...each]),
+    expected.map((each) => [...each]),
+  );
+  assert.equal((await begunBy(async () => void (await points()))).length, 0);
+});
+
+test('pictures of a thread that ends are told, and others take its place', async () => {
+  const { preprocessing } = usualPreprocessing('vit', 16);
+  const threads = new PictureThreads(2);
+  const codes: string[] = [];
+  const reading = async (): Promise<void> => {
+    codes.length = 0;
+    for await (const picture of preparedPictures(paths, preprocessing, threads))
+      codes.push('error' in picture ? `${picture.error.code} ${picture.error.message}` : 'ok');
+  };
+  const [worker] = await begunBy(reading);
+  const reread = reading();
+  await worker!.terminate();
+  await reread;
+  assert.equal(codes.length, COUNT);
+  const [told] = codes.filter((code) => code !== 'ok');
+  assert.match(told!, /^SETUP The thread that was to prepare .*\.png ended: it was stopped$/);
+  await reading();
+  assert.deepEqual(new Set(codes), new Set(['ok']));
+});
+
+test('a picture of one point by a thousand is prepared, alone and among others', async () => {
+  const path = join(folder, 'tall.png');
+  await sharp({ create: { width: 1, height: 1000, channels: 3, background: '#a33' } })
+    .png()
+    .toFile(path);
+  const preprocessing = { ...usualPreprocessing('clip', 224).preprocessing };
+  const alone = await preparePicture(path, preprocessing);
+  assert.deepEqual([alone.length, new Set(alone).size], [3 * 224 * 224, 2]);
+  for await (const picture of preparedPictures(new Array<string>(16).fill(path), preprocessing))
+    assert.ok('points' in picture && Buffer.compare(picture.points, alone) === 0);
+});
+
+test('what cannot be prepared is told with its path and size', async () => {
+  const preprocessing = { ...usualPreprocessing('clip', 224).preprocessing, resize: { shortest: 2 ** 20 } };
+  await assert.rejects(
+    preparePicture(paths[0]!, preprocessing),
+    fails('INPUT', /0\.png, a picture of 20 by 20 points, cannot be prepared: /),
+  );
+  for await (const picture of preparedPictures(paths.slice(0, 16), preprocessing, new PictureThreads(1)))
+    assert.ok('error' in picture && /png, a picture of .* cannot be prepared/.test(picture.error.message));
+});
+
 test('lists are read at the same time', async () => {
   using images = ImageEncoder.create(CONFIG);
   const turned = [...paths].reverse();
@@ -75,6 +156,22 @@ test('lists are read at the same time', async () => {
   const size = first.length / COUNT;
   assert.deepEqual(first.subarray(0, size), second.subarray((COUNT - 1) * size));
   assert.deepEqual(first.subarray((COUNT - 1) * size), second.subarray(0, size));
+});
+
+test("where Node's permission model lets a process have no threads, pictures are prepared without", async () => {
+  const program = `
+    const { ImageEncoder } = await import(${JSON.stringify(pathToFileURL(join(root, 'dist/lib/index.js')).href)});
+    const { pixels } = await ImageEncoder.create(${JSON.stringify(CONFIG)}).read(${JSON.stringify(paths)});
+    console.log(pixels.shape[0]);
+  `;
+  const flag = process.allowedNodeEnvironmentFlags.has('--permission')
+    ? '--permission'
+    : '--experimental-permission';
+  const path = join(folder, 'permitted.mjs');
+  await writeFile(path, program);
+  const args = [flag, '--allow-fs-read=*', '--allow-fs-write=*', '--allow-addons', path];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 });
+  assert.equal(stdout, `${COUNT}\n`);
 });
 
 test('threads do not keep a process that has nothing else to do, nor a worker of the program', async () => {

@@ -79,6 +79,7 @@ export async function openPictures(
             dimension: images.dimension,
             device: images.device,
             dtype: config.precision === 'float64' ? 'float64' : 'float32',
+            bfloat16: config.precision === 'bfloat16',
             seed: config.seed,
           })
         : withGradients(objects.loss);
