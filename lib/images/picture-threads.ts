@@ -68,33 +68,26 @@ export class PictureThreads {
   constructor(readonly most: number) {}
 
   /**
-   * What becomes of each file of a list, some at a time, in its order.
+   * Begins as many as are wanted and may be.
    *
-   * @throws where the process may have no threads
+   * @returns how many pictures keep all of them busy; 0 where the process may have no threads: under Node's permission model
    */
-  *started(
-    paths: readonly string[],
-    preprocessing: Preprocessing,
-    perThread: number,
-  ): Generator<Promise<Uint8Array>, void, undefined> {
-    const wanted = Math.min(this.most, Math.ceil(paths.length / perThread));
-    const under: Promise<Uint8Array>[] = [];
-    for (let next = 0, place = 0; place < paths.length; place++) {
-      for (; next < paths.length && under.length < PER_THREAD * wanted; next++) {
-        const points = this.#leastBusy(wanted).prepare(paths[next]!, preprocessing);
-        points.catch(() => undefined); // it is looked at in its turn
-        under.push(points);
-      }
-      yield under.shift()!;
+  begin(wanted: number): number {
+    try {
+      while (this.#threads.size < Math.min(wanted, this.most))
+        this.#threads.add(new Thread((ended) => void this.#threads.delete(ended)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ERR_ACCESS_DENIED') throw error;
     }
+    return PER_THREAD * this.#threads.size;
   }
 
-  /** The least busy of so many threads. */
-  #leastBusy(wanted: number): Thread {
-    if (this.#threads.size < wanted)
-      this.#threads.add(new Thread((ended) => void this.#threads.delete(ended)));
+  /** Gives a picture to the least busy thread; to a new one where they have ended. */
+  prepare(path: string, preprocessing: Preprocessing): Promise<Uint8Array> {
+    this.begin(1);
     const [first, ...others] = this.#threads;
-    return others.reduce((least, thread) => (thread.load < least.load ? thread : least), first!);
+    const thread = others.reduce((least, each) => (each.load < least.load ? each : least), first!);
+    return thread.prepare(path, preprocessing);
   }
 }
 

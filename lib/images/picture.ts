@@ -3,6 +3,7 @@ import type * as Sharp from 'sharp';
 import { GradCacheError } from '../errors.js';
 import { fileError, isSystemError } from '../files/file-error.js';
 import { throwIfAborted } from '../options/abort.js';
+import { begunAhead } from './begun-ahead.js';
 
 /** A decoded picture: red, green and blue of each point, row after row. */
 export interface Picture {
@@ -35,31 +36,10 @@ export async function readPicture(path: string): Promise<Picture> {
 }
 
 /** Pictures that are decoded at the same time, on threads of Node's pool. */
-const AT_ONCE = 8;
-
-/** What became of a file: its picture, or why there is none. */
-export type ReadPicture =
-  | { readonly place: number; readonly picture: Picture }
-  | { readonly place: number; readonly error: GradCacheError };
-
-/** Decodes the files of a list, in its order, some at a time. */
-export async function* readPictures(
-  paths: readonly string[],
-  signal?: AbortSignal,
-): AsyncGenerator<ReadPicture, void, undefined> {
-  for (let first = 0; first < paths.length; first += AT_ONCE) {
-    throwIfAborted(signal);
-    const results = await Promise.allSettled(paths.slice(first, first + AT_ONCE).map(readPicture));
-    for (const [offset, result] of results.entries()) {
-      const place = first + offset;
-      if (result.status === 'fulfilled') yield { place, picture: result.value };
-      else yield { place, error: result.reason as GradCacheError };
-    }
-  }
-}
+export const AT_ONCE = 8;
 
 /**
- * The pictures of a list that cannot be decoded.
+ * The pictures of a list that cannot be decoded, in its order.
  *
  * @throws GradCacheError `SETUP` without sharp, `ABORTED`
  */
@@ -71,10 +51,18 @@ export async function* pictureFaults(
   void,
   undefined
 > {
-  for await (const read of readPictures(paths, signal)) {
-    if (!('error' in read)) continue;
-    if (read.error.code !== 'INPUT') throw read.error;
-    yield { place: read.place, path: paths[read.place]!, message: read.error.message };
+  let place = 0;
+  for (const read of begunAhead(paths, AT_ONCE, readPicture)) {
+    throwIfAborted(signal);
+    const fault = await read.then(
+      () => null,
+      (error: GradCacheError) => error,
+    );
+    if (fault !== null) {
+      if (fault.code !== 'INPUT') throw fault;
+      yield { place, path: paths[place]!, message: fault.message };
+    }
+    place++;
   }
 }
 

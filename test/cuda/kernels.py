@@ -64,3 +64,18 @@ def factor_at(key, rows, columns):
     bits = mix((mix((rows & M32) ^ key.first) + key.second + (columns >> 1) * 0x9E3779B9) & M32)
     bits = (bits >> ((columns & 1) * 16)) & 0xFFFF
     return (bits >= key.threshold).double() * key.scale
+
+
+# ---- times
+def measure(run, sets, repetitions=24):
+    """Median milliseconds of run(k), k turning through the sets of buffers."""
+    for k in range(3):
+        run(k % sets)
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * repetitions)]
+    torch.cuda._sleep(4_000_000)  # the host gets ahead, so that no launch is waited for
+    for k in range(repetitions):
+        events[2 * k].record()
+        run(k % sets)
+        events[2 * k + 1].record()
+    torch.cuda.synchronize()
+    return sorted(events[2 * k].elapsed_time(events[2 * k + 1]) for k in range(repetitions))[repetitions // 2]

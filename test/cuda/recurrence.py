@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 
-from kernels import DEVICE, Key, arguments, call, factor_at, library, make_key  # first: it decides how torch allocates
+from kernels import DEVICE, Key, arguments, call, factor_at, library, make_key, measure  # first: it decides how torch allocates
 import torch
 
 BF16, F32 = torch.bfloat16, torch.float32
@@ -225,20 +225,6 @@ def checks():
 
 
 # ---- times -----------------------------------------------------------------------------------------------------------
-def measure(run, sets, repetitions=20):
-    """Median milliseconds of run(k), k turning through the sets of buffers."""
-    for k in range(3):
-        run(k % sets)
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * repetitions)]
-    torch.cuda._sleep(4_000_000)  # the host gets ahead, so that no launch is waited for
-    for k in range(repetitions):
-        events[2 * k].record()
-        run(k % sets)
-        events[2 * k + 1].record()
-    torch.cuda.synchronize()
-    return sorted(events[2 * k].elapsed_time(events[2 * k + 1]) for k in range(repetitions))[repetitions // 2]
-
-
 def published():
     """The published package's operators, compiled from its sources: float16, which has as many bytes as bfloat16."""
     if not arguments.published:

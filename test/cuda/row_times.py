@@ -4,26 +4,11 @@
 
 import math
 
-from kernels import DEVICE, call, make_key  # first: it decides how torch allocates
+from kernels import DEVICE, call, make_key, measure  # first: it decides how torch allocates
 from row_functions import (BF16, EPSILON, F32, KINDS, POOLINGS, Sandwich, SandwichBackward, normal, offsets_of, rows, scratch)
 import torch
 
 CEILING = 4.17e12  # bytes a second, read and written, that a copy reaches on an H200
-
-
-def measure(run, sets, repetitions=24):
-    """Median milliseconds of run(k), k turning through the sets of buffers."""
-    for k in range(3):
-        run(k % sets)
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * repetitions)]
-    torch.cuda._sleep(4_000_000)  # the host gets ahead, so that no launch is waited for
-    for k in range(repetitions):
-        events[2 * k].record()
-        run(k % sets)
-        events[2 * k + 1].record()
-    torch.cuda.synchronize()
-    times = sorted(events[2 * k].elapsed_time(events[2 * k + 1]) for k in range(repetitions))
-    return times[repetitions // 2]
 
 
 def report(name, bytes, milliseconds):
